@@ -1,0 +1,46 @@
+# Every target makes or reuses .venv and installs into it what it needs; nothing else is asked of the machine but Python 3.11+.
+PYTHON ?= python3
+BIN := .venv/bin
+PROTOS := $(wildcard proto/rmapi/v1/*.proto)
+
+.PHONY: all demo test check proto bench format clean
+all: check test
+
+.venv/.dev: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit("Leasehold needs Python 3.11 or later, this is " + sys.version.split()[0] + "; name another with PYTHON=python3.12") if sys.version_info < (3, 11) else None'
+	@test -x $(BIN)/python || { echo "making .venv"; $(PYTHON) -m venv .venv; }
+	@echo "installing what the project needs into .venv (a minute on the first run)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	@touch $@
+
+# The models of the demo arrive inside PyPI wheels; neither wheel's own dependencies are wanted.
+.venv/.models: .venv/.dev
+	@echo "fetching the demo's models from PyPI"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps 'magika==1.0.3'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --ignore-requires-python 'rapidocr-onnxruntime==1.4.4'
+	@touch $@
+
+demo: .venv/.models
+	@$(BIN)/python -m demo
+
+test: .venv/.models
+	@$(BIN)/python -m pytest
+
+check: .venv/.dev
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/buf lint proto
+
+proto: .venv/.dev
+	@$(BIN)/python -m tests.support.generate proto
+
+bench: .venv/.models
+	@$(BIN)/python -m bench
+
+format: .venv/.dev
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+clean:
+	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,160 @@
+"""What is so: the cards, leases, reservations and remembered requests, and the only code that changes them.
+
+``apply`` takes an event that was decided and cannot refuse; its asserts are for our own mistakes. The same events, in
+the same order, make the same books: that is what a restart relies on.
+"""
+
+from dataclasses import replace
+from typing import assert_never
+
+from rm.core import events
+from rm.core.card import Allotment, Card, CardSpec
+from rm.core.deadlines import Deadlines
+from rm.core.dedupe import Requests
+from rm.core.lease import Lease, without
+from rm.core.reservation import Reservation
+from rm.core.types import CardId, LeaseId, PoolName, SessionId, UnitSet
+
+
+class Books:
+    """The state of everything that can run out, and of everybody who has some of it."""
+
+    def __init__(self, cards: tuple[CardSpec, ...]) -> None:
+        """Makes books in which every unit of ``cards`` is free."""
+        self.cards: dict[CardId, Card] = {spec.id: Card(spec) for spec in cards}
+        self.leases: dict[LeaseId, Lease] = {}
+        self.reservations: dict[str, Reservation] = {}
+        self.quarantine: dict[LeaseId, tuple[CardId, tuple[Allotment, ...]]] = {}
+        self.requests = Requests()
+        self.deadlines = Deadlines()
+        self.last_token = 0
+        self.revision = 0
+        self.leases_by_session: dict[SessionId, dict[LeaseId, None]] = {}
+        self.leases_by_pool: dict[tuple[CardId, PoolName], dict[LeaseId, None]] = {}
+
+    def apply(self, event: events.Event) -> None:  # noqa: C901 - one case an event
+        """Makes ``event`` so."""
+        match event:
+            case events.Granted():
+                self._apply_granted(event)
+            case events.Extended():
+                self._apply_extended(event)
+            case events.UnitsReturned():
+                self._apply_units_returned(event)
+            case events.LeaseEnded():
+                self._apply_lease_ended(event)
+            case events.UnitsQuiet():
+                self._apply_units_quiet(event)
+            case events.RequestForgone(request):
+                self.requests.remember(request, None)
+            case events.SessionForgotten(session):
+                self.requests.forget(session)
+            case events.Reserved():
+                self._apply_reserved(event)
+            case events.Unreserved():
+                self._apply_unreserved(event)
+            case events.Renewed(deadlines):
+                for lease_id, deadline_ns in deadlines:
+                    self.deadlines.set(lease_id, deadline_ns)
+                return  # no fact that outlives this run: it has no number
+            case _:
+                assert_never(event)
+        self.revision += 1
+
+    # One method an event.
+
+    def _apply_granted(self, event: events.Granted) -> None:
+        lease = event.lease
+        assert lease.id not in self.leases, f"{lease.id} is granted twice"
+        assert lease.token > self.last_token, f"token {lease.token} is not above {self.last_token}"
+        self.last_token = lease.token
+        self._hold(lease.card, lease.allotments)
+        self.leases[lease.id] = lease
+        self.leases_by_session.setdefault(lease.session, {})[lease.id] = None
+        self._index_pools(lease)
+        self.requests.remember(event.request, lease.id)
+        if event.deadline_ns is not None:
+            self.deadlines.set(lease.id, event.deadline_ns)
+
+    def _apply_extended(self, event: events.Extended) -> None:
+        lease = self.leases[event.lease_id]
+        self._hold(lease.card, event.allotments)
+        grown = replace(lease, allotments=lease.allotments + event.allotments)
+        self.leases[lease.id] = grown
+        self._index_pools(grown)
+        self.requests.remember(event.request, lease.id)
+
+    def _apply_units_returned(self, event: events.UnitsReturned) -> None:
+        lease = self.leases[event.lease_id]
+        for allotment, lost in zip(lease.allotments, event.lost, strict=True):
+            if lost.sites:
+                self._drop(lease.card, allotment.pool, lost, to_pool=event.to_pool, to_quarantine=False)
+        left = without(lease, event.lost)
+        self.leases[lease.id] = left
+        for pool in lease.pools - left.pools:
+            del self.leases_by_pool[lease.card, pool][lease.id]
+        self.requests.remember(event.request, lease.id)
+
+    def _apply_lease_ended(self, event: events.LeaseEnded) -> None:
+        lease = self.leases.pop(event.lease_id)
+        for allotment in lease.allotments:
+            if allotment.units.sites:
+                self._drop(
+                    lease.card,
+                    allotment.pool,
+                    allotment.units,
+                    to_pool=event.to_pool,
+                    to_quarantine=event.is_violent,
+                )
+        if event.is_violent:
+            self.quarantine[lease.id] = (lease.card, lease.allotments)
+        for pool in lease.pools:
+            del self.leases_by_pool[lease.card, pool][lease.id]
+        mine = self.leases_by_session[lease.session]
+        del mine[lease.id]
+        if not mine:
+            del self.leases_by_session[lease.session]
+        self.deadlines.drop(lease.id)
+
+    def _apply_units_quiet(self, event: events.UnitsQuiet) -> None:
+        quarantined = self.quarantine.pop(event.lease_id)
+        assert quarantined == (event.card, event.allotments), f"{event.lease_id} has other units in quarantine"
+        for allotment in event.allotments:
+            if allotment.units.sites:
+                self.cards[event.card].pools[allotment.pool].quiet(allotment.units)
+
+    def _apply_reserved(self, event: events.Reserved) -> None:
+        spec = event.spec
+        assert spec.name not in self.reservations, f"reservation {spec.name} is made twice"
+        pools = self.cards[spec.card].pools
+        self.reservations[spec.name] = Reservation(spec, pools)
+        for name, units in spec.units:
+            pools[name].reserve(units)
+
+    def _apply_unreserved(self, event: events.Unreserved) -> None:
+        reservation = self.reservations.pop(event.name)
+        pools = self.cards[event.card].pools
+        for name, units in reservation.spec.units:
+            left = reservation.units[name].part(units)
+            if left.sites:
+                pools[name].unreserve(left)
+
+    # What they share.
+
+    def _hold(self, card: CardId, allotments: tuple[Allotment, ...]) -> None:
+        for allotment in allotments:
+            self.cards[card].pools[allotment.pool].hold(allotment.units)
+
+    def _drop(self, card: CardId, name: PoolName, units: UnitSet, *, to_pool: bool, to_quarantine: bool) -> None:
+        pool = self.cards[card].pools[name]
+        pool.drop(units, to_quarantine=to_quarantine)
+        if to_pool and not pool.reserved.has_none(units):
+            given = pool.reserved.part(units)
+            pool.unreserve(given)
+            for reservation in self.reservations.values():
+                if reservation.spec.card == card:
+                    reservation.lose(name, given)
+
+    def _index_pools(self, lease: Lease) -> None:
+        for pool in lease.pools:
+            self.leases_by_pool.setdefault((lease.card, pool), {})[lease.id] = None

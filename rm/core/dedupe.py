@@ -1,0 +1,69 @@
+"""Which requests of a session were granted, so that the same request again finds the same lease.
+
+Ids count up within a session. The latest are remembered; one below the mark of those forgotten counts as gone, so that
+it can never become a second lease. Refusals are not remembered: they are decided afresh.
+"""
+
+from dataclasses import dataclass
+
+from rm.core import limits
+from rm.core.errors import InvalidRequest, LeaseGone
+from rm.core.events import Request
+from rm.core.types import LeaseId, SessionId
+
+
+@dataclass(slots=True)
+class _SessionRequests:
+    answers: dict[int, tuple[bytes, LeaseId | None]]
+    forgotten_mark: int = 0
+
+
+class Requests:
+    """The remembered requests of all sessions."""
+
+    __slots__ = ("_sessions",)
+
+    def __init__(self) -> None:
+        self._sessions: dict[SessionId, _SessionRequests] = {}
+
+    def find(self, request: Request) -> LeaseId | None:
+        """The lease that ``request`` was answered with, or None where it is new.
+
+        Raises:
+            InvalidRequest: the id was used for other parameters.
+            LeaseGone: it was given up, or is older than what is remembered.
+        """
+        known = self._sessions.get(request.session)
+        if not request.id or known is None:
+            return None
+        answer = known.answers.get(request.id)
+        if answer is None:
+            if request.id <= known.forgotten_mark:
+                raise LeaseGone(f"request {request.id} is too old to be remembered", request_id=request.id)
+            return None
+        fingerprint, lease_id = answer
+        if lease_id is None:
+            raise LeaseGone(f"request {request.id} was given up", request_id=request.id)
+        if fingerprint != request.fingerprint:
+            raise InvalidRequest(f"request id {request.id} was used for another request", request_id=request.id)
+        return lease_id
+
+    def lease_of(self, session: SessionId, request_id: int) -> LeaseId | None:
+        """The lease that a request got, whatever its parameters; None where it got none, or it is forgotten."""
+        known = self._sessions.get(session)
+        return known.answers.get(request_id, (b"", None))[1] if known else None
+
+    def remember(self, request: Request, lease_id: LeaseId | None) -> None:
+        """Notes the answer to ``request``; None means that it was given up."""
+        if not request.id:
+            return
+        known = self._sessions.setdefault(request.session, _SessionRequests({}))
+        known.answers[request.id] = (request.fingerprint, lease_id)
+        if len(known.answers) > limits.REQUESTS_REMEMBERED_PER_SESSION:
+            oldest = next(iter(known.answers))
+            del known.answers[oldest]
+            known.forgotten_mark = max(known.forgotten_mark, oldest)
+
+    def forget(self, session: SessionId) -> None:
+        """Drops all that is remembered of a session that has ended."""
+        self._sessions.pop(session, None)

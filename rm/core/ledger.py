@@ -1,0 +1,363 @@
+"""What may become so: each ``decide_*`` answers a wish with one event, or raises a refusal, and changes nothing.
+
+The walk of every change is decide, apply, commit, answer; ``Books.apply`` is the second step. Time is an argument.
+"""
+
+from collections.abc import Iterable, Sequence
+from itertools import islice
+
+from rm.core import limits
+from rm.core.bitmap import UnitBitmap
+from rm.core.books import Books
+from rm.core.card import Allotment, Card
+from rm.core.claims import Asker, Claim, Wish
+from rm.core.errors import InvalidRequest, LeaseGone, LeaseNotFound, NotNow, NotOwner, QuotaExceeded, UnitHeld
+from rm.core.events import (
+    Extended,
+    Granted,
+    LeaseEnded,
+    Renewed,
+    Request,
+    RequestForgone,
+    Reserved,
+    SessionForgotten,
+    UnitsQuiet,
+    UnitsReturned,
+    Unreserved,
+)
+from rm.core.lease import Lease, part_to_give_back, without
+from rm.core.placement import check_range, place, resolve_sites, units_of_ids
+from rm.core.reservation import ReservationSpec, check_may_use
+from rm.core.types import NS_PER_S, CardId, LeaseId, PoolName, SessionId, SiteName, UnitRange, UnitSet
+
+
+class Ledger(Books):
+    """The books, and the rules by which they change."""
+
+    # Beginning and growing.
+
+    def decide_acquire(
+        self, wish: Wish, *, now_ns: int, now_wall_ns: int, cards: Sequence[CardId] | None = None
+    ) -> Granted | Lease:
+        """Grants every claim of ``wish`` from the first card that fits, or none; or finds the lease it got before.
+
+        ``cards`` narrows the choice further than the wish does: to those on which nobody waits in front.
+
+        Raises:
+            InvalidRequest: it can never be granted as it is written.
+            PoolExhausted, UnitHeld: not now.
+            NotOwner, QuotaExceeded, LeaseGone: as their names say.
+        """
+        request = Request(wish.asker.session, wish.request_id, wish.fingerprint)
+        known = self.requests.find(request)
+        if known is not None:
+            return self._answered_before(known, wish.request_id)
+        self._check_wish(wish)
+        possible = self.cards_for(wish)
+        card, allotments = self._place_on_first(wish, possible if cards is None else tuple(cards))
+        token = self.last_token + 1
+        lease = Lease(
+            id=LeaseId(f"L{token}"),
+            token=token,
+            card=card.id,
+            allotments=allotments,
+            session=wish.asker.session,
+            holder=wish.asker.holder,
+            ttl_ns=wish.ttl_ns,
+            label=wish.label,
+            granted_wall_ns=now_wall_ns,
+        )
+        return Granted(lease, request, None if wish.ttl_ns is None else now_ns + wish.ttl_ns)
+
+    def decide_extend(
+        self, lease_id: LeaseId, claims: tuple[Claim, ...], asker: Asker, request: Request
+    ) -> Extended | Lease:
+        """Adds ``claims`` to a live lease, from its own card, all or none.
+
+        Raises:
+            Those of ``decide_acquire`` and of ``decide_release``.
+        """
+        known = self.requests.find(request)
+        if known is not None:
+            return self._answered_before(known, request.id)
+        lease = self.lease_of(lease_id, asker.session)
+        if len(lease.allotments) + len(claims) > limits.ALLOTMENTS_PER_LEASE_MAX:
+            most = limits.ALLOTMENTS_PER_LEASE_MAX
+            raise QuotaExceeded(f"{lease_id} has {len(lease.allotments)} allotments, {most} are possible", most=most)
+        allotments = place(
+            claims,
+            card=self.cards[lease.card],
+            reservations=self.reservations,
+            asker=asker,
+            find_holders=self.find_holders,
+        )
+        return Extended(lease_id, allotments, request)
+
+    # Giving back and ending.
+
+    def decide_give_back(
+        self,
+        lease_id: LeaseId,
+        asker: Asker,
+        request: Request,
+        *,
+        pool: PoolName,
+        ids: Sequence[int],
+        at: tuple[SiteName, ...] = (),
+        to_pool: bool = False,
+    ) -> UnitsReturned | LeaseEnded | Lease | None:
+        """Gives back some units of a lease; ends it where they are its last. None: that was done, and it has ended.
+
+        Raises:
+            InvalidRequest: the lease does not hold one of them.
+            LeaseNotFound, NotOwner: as for ``decide_release``.
+        """
+        known = self.requests.find(request)
+        if known is not None:
+            return self.leases.get(known)
+        lease = self.lease_of(lease_id, asker.session)
+        card = self.cards[lease.card]
+        if pool not in card.pools:
+            raise InvalidRequest(f"card {card.id} has no pool {pool!r}", pool=pool)
+        sites = resolve_sites(card.pools[pool], at)
+        units_of_ids(card.pools[pool], ids, sites)
+        lost = part_to_give_back(lease, card, pool, ids, sites)
+        if to_pool:
+            self._check_may_give_to_pool(card, [(pool, units) for units in lost], asker)
+        if not without(lease, lost).pools:
+            return LeaseEnded(lease_id, "released", is_violent=False, to_pool=to_pool)
+        return UnitsReturned(lease_id, lost, to_pool, request)
+
+    def decide_release(self, lease_id: LeaseId, asker: Asker, *, to_pool: bool = False) -> LeaseEnded | None:
+        """Ends a lease politely; None where it had ended before.
+
+        Raises:
+            LeaseNotFound: there never was such a lease.
+            NotOwner: it is another session's, or ``to_pool`` and a reservation is another user's.
+        """
+        if lease_id not in self.leases and self.was_granted(lease_id):
+            return None
+        lease = self.lease_of(lease_id, asker.session)
+        if to_pool:
+            units = [(allotment.pool, allotment.units) for allotment in lease.allotments]
+            self._check_may_give_to_pool(self.cards[lease.card], units, asker)
+        return LeaseEnded(lease_id, "released", is_violent=False, to_pool=to_pool)
+
+    def decide_forgo(self, session: SessionId, request_id: int) -> LeaseEnded | RequestForgone | None:
+        """Ends the lease that a request got, or makes sure that it will get none; None where neither is needed."""
+        lease_id = self.requests.lease_of(session, request_id)
+        if lease_id is None:
+            return RequestForgone(Request(session, request_id, b""))
+        if lease_id not in self.leases:
+            return None
+        return LeaseEnded(lease_id, "released", is_violent=False)
+
+    def decide_end_session(self, session: SessionId, cause: str, *, is_violent: bool) -> Iterable[LeaseEnded]:
+        """Ends every lease of a session, in the order they were granted."""
+        mine = self.leases_by_session.get(session, {})
+        return [LeaseEnded(lease_id, cause, is_violent=is_violent) for lease_id in mine]
+
+    def decide_forget_session(self, session: SessionId) -> SessionForgotten:
+        """Forgets the requests of a session that has ended."""
+        assert session not in self.leases_by_session, f"session {session} still has leases"
+        return SessionForgotten(session)
+
+    def decide_expire(self, *, now_ns: int) -> list[LeaseEnded]:
+        """Ends every lease whose keepalive is overdue, earliest first."""
+        return [
+            LeaseEnded(lease_id, "keepalive missed", is_violent=True) for lease_id in self.deadlines.expired(now_ns)
+        ]
+
+    def decide_quiet(self, lease_id: LeaseId) -> UnitsQuiet:
+        """Gives the units of a violently ended lease on, now that the card is proven quiet."""
+        card, allotments = self.quarantine[lease_id]
+        return UnitsQuiet(lease_id, card, allotments)
+
+    # Living on.
+
+    def decide_renew(
+        self, lease_ids: Sequence[LeaseId], session: SessionId, *, now_ns: int
+    ) -> tuple[Renewed, tuple[LeaseId, ...]]:
+        """Moves the deadlines of a session's leases to one ttl from now; also answers those that are not live.
+
+        Raises:
+            InvalidRequest: more leases than a session may have.
+            NotOwner: one is another session's; then none is renewed.
+        """
+        check_range("leases in a keepalive", len(lease_ids), limits.LEASES_PER_SESSION_MAX, least=0)
+        deadlines, lost = [], []
+        for lease_id in lease_ids:
+            lease = self.leases.get(lease_id)
+            if lease is None:
+                lost.append(lease_id)
+            elif lease.session != session:
+                raise _not_owner(lease)
+            elif lease.ttl_ns is not None:
+                deadlines.append((lease_id, now_ns + lease.ttl_ns))
+        return Renewed(tuple(deadlines)), tuple(lost)
+
+    # Reservations.
+
+    def decide_reserve(self, spec: ReservationSpec) -> Reserved:
+        """Sets units aside, all of them or none.
+
+        Raises:
+            InvalidRequest: a name in use, an unknown card or pool, a unit named twice, or too many reservations.
+            UnitHeld: one of the units is held, reserved or in quarantine.
+        """
+        if not spec.name or spec.name in self.reservations:
+            raise InvalidRequest(f"a reservation named {spec.name!r} is not possible or there", reservation=spec.name)
+        check_range("reservations", len(self.reservations) + 1, limits.RESERVATIONS_MAX)
+        card = self._card(spec.card)
+        named: dict[PoolName, UnitBitmap] = {}
+        for name, units in spec.units:
+            pool = card.pools.get(name)
+            if pool is None:
+                raise InvalidRequest(f"card {card.id} has no pool {name!r}", pool=name)
+            if not pool.blocked.has_none(units):
+                holders = self.find_holders(card, name, units)
+                raise UnitHeld(f"a unit of pool {name} is not free", card=card.id, pool=name, holders=holders)
+            seen = named.setdefault(name, UnitBitmap(pool.spec.bits_per_site, pool.spec.site_count))
+            if not seen.has_none(units):
+                raise InvalidRequest(f"a unit of pool {name} is reserved twice", pool=name)
+            seen.insert(units)
+        return Reserved(spec)
+
+    def decide_unreserve(self, name: str, asker: Asker) -> Unreserved:
+        """Takes a reservation away; its units go to the pool.
+
+        Raises:
+            InvalidRequest: no such reservation.
+            NotOwner: it is another user's.
+            UnitHeld: some of its units are held, or in quarantine.
+        """
+        reservation = self.reservations.get(name)
+        if reservation is None:
+            raise InvalidRequest(f"there is no reservation {name!r}", reservation=name)
+        check_may_use(reservation, asker)
+        card = self.cards[reservation.spec.card]
+        for pool_name, units in reservation.spec.units:
+            left = reservation.units[pool_name].part(units)
+            pool = card.pools[pool_name]
+            if not (pool.held.has_none(left) and pool.quarantined.has_none(left)):
+                holders = self.find_holders(card, pool_name, left)
+                raise UnitHeld(f"units of reservation {name} are in use", pool=pool_name, holders=holders)
+        return Unreserved(name, card.id)
+
+    # What is asked of the books.
+
+    def cards_for(self, wish: Wish) -> tuple[CardId, ...]:
+        """The cards that ``wish`` may use.
+
+        Raises:
+            InvalidRequest: it names a card that is not there.
+        """
+        return tuple(self.cards) if wish.card is None else (self._card(wish.card).id,)
+
+    def lease_of(self, lease_id: LeaseId, session: SessionId) -> Lease:
+        """A live lease of ``session``.
+
+        Raises:
+            LeaseNotFound: no live lease has this id.
+            NotOwner: it is another session's.
+        """
+        lease = self.leases.get(lease_id)
+        if lease is None:
+            raise LeaseNotFound(f"there is no live lease {lease_id!r}", lease=lease_id)
+        if lease.session != session:
+            raise _not_owner(lease)
+        return lease
+
+    def was_granted(self, lease_id: LeaseId) -> bool:
+        """Whether a lease of this id was ever granted."""
+        number = lease_id.removeprefix("L")
+        return number.isascii() and number.isdigit() and 1 <= int(number[:20]) <= self.last_token
+
+    def find_holders(self, card: Card, pool: PoolName, units: UnitSet | None) -> list[dict[str, str | int]]:
+        """Who holds units of a pool, or one of ``units``: a few of them, oldest first, in words and numbers."""
+        holding = (self.leases[lease_id] for lease_id in self.leases_by_pool.get((card.id, pool), ()))
+        found = (lease for lease in holding if units is None or _holds_any(lease, pool, units))
+        return [
+            {
+                "lease": lease.id,
+                "pid": lease.holder.pid,
+                "uid": lease.holder.uid,
+                "command": lease.holder.command,
+                "label": lease.label,
+                "since_wall_ns": str(lease.granted_wall_ns),
+                "text": lease.text(),
+            }
+            for lease in islice(found, limits.HOLDERS_PER_REFUSAL_MAX)
+        ]
+
+    # What the decisions share.
+
+    def _card(self, card_id: CardId) -> Card:
+        card = self.cards.get(card_id)
+        if card is None:
+            there = ", ".join(self.cards)
+            raise InvalidRequest(f"there is no card {card_id!r}; there are {there}", card=card_id, cards=there)
+        return card
+
+    def _check_wish(self, wish: Wish) -> None:
+        if wish.ttl_ns is not None and not limits.TTL_NS_MIN <= wish.ttl_ns <= limits.TTL_NS_MAX:
+            least, most = limits.TTL_NS_MIN / NS_PER_S, limits.TTL_NS_MAX / NS_PER_S
+            text = f"a ttl is {least:g} s to {most:g} s, not {wish.ttl_ns / NS_PER_S:g} s"
+            raise InvalidRequest(text, ttl_ns=str(wish.ttl_ns))
+        check_range("characters in a label", len(wish.label), limits.LABEL_CHARS_MAX, least=0)
+        count = len(self.leases_by_session.get(wish.asker.session, ()))
+        if count >= limits.LEASES_PER_SESSION_MAX:
+            raise QuotaExceeded(f"this session has {count} leases, the most there may be", lease_count=count)
+
+    def _place_on_first(self, wish: Wish, cards: Sequence[CardId]) -> tuple[Card, tuple[Allotment, ...]]:
+        not_now: NotNow | None = None
+        never: InvalidRequest | NotOwner | None = None
+        for card_id in cards:
+            card = self.cards[card_id]
+            try:
+                return card, place(
+                    wish.claims,
+                    card=card,
+                    reservations=self.reservations,
+                    asker=wish.asker,
+                    find_holders=self.find_holders,
+                )
+            except NotNow as refusal:
+                not_now = not_now or refusal
+            except (InvalidRequest, NotOwner) as refusal:
+                never = never or refusal
+        refused = not_now or never
+        assert refused is not None, "a request may use one card at least"
+        raise refused
+
+    def _answered_before(self, lease_id: LeaseId, request_id: int) -> Lease:
+        if lease_id not in self.leases:
+            text = f"request {request_id} was granted as {lease_id}, which has ended"
+            raise LeaseGone(text, lease=lease_id, request_id=request_id)
+        return self.leases[lease_id]
+
+    def _check_may_give_to_pool(self, card: Card, given: Iterable[tuple[PoolName, UnitSet]], asker: Asker) -> None:
+        for pool, units in given:
+            for reservation in self.reservations.values():
+                if reservation.spec.card == card.id and reservation.names_any(pool, units):
+                    check_may_use(reservation, asker)
+
+
+def _holds_any(lease: Lease, pool: PoolName, units: UnitSet) -> bool:
+    """Whether ``lease`` has one of ``units``."""
+    wanted: dict[int, list[UnitRange]] = {}
+    for site, runs in units.by_site():
+        wanted.setdefault(site, []).extend(runs)
+    return any(
+        mine.start < other.stop and other.start < mine.stop
+        for allotment in lease.allotments
+        if allotment.pool == pool
+        for site, runs in allotment.units.by_site()
+        for mine in runs
+        for other in wanted.get(site, ())
+    )
+
+
+def _not_owner(lease: Lease) -> NotOwner:
+    text = f"{lease.id} belongs to another session, of pid {lease.holder.pid} and uid {lease.holder.uid}"
+    return NotOwner(text, lease=lease.id, pid=lease.holder.pid, uid=lease.holder.uid)

@@ -1,0 +1,56 @@
+"""Every maximum, in one place. A test stands at the edge of each (tests/core/test_limits.py and beside what it limits).
+
+Names end in what they count or measure. Raising one is a decision about memory or time: the comment says which.
+"""
+
+from rm.core.types import NS_PER_S
+
+# What a request may say. A claim costs a few microseconds; a site one bit and one look-up.
+CLAIMS_PER_REQUEST_MAX = 64
+ALTERNATIVES_PER_CLAIM_MAX = 8
+COMBINATIONS_PER_REQUEST_MAX = 64  # products of alternatives tried before a request is called INVALID
+SITES_PER_CLAIM_MAX = 4_096
+IDS_PER_CLAIM_MAX = 65_536
+ALIGN_MAX = 65_536
+EXTENTS_PER_CLAIM_MAX = 16
+LABEL_CHARS_MAX = 128
+COMMAND_CHARS_MAX = 256
+WAIT_NS_MAX = 24 * 3600 * NS_PER_S
+
+# What a lease may live without a keepalive.
+TTL_NS_DEFAULT = 10 * NS_PER_S
+TTL_NS_MIN = 1 * NS_PER_S
+TTL_NS_MAX = 24 * 3600 * NS_PER_S
+
+# What a session may have. A lease costs about 2 KiB, a waiter 3 KiB and an open call.
+SESSIONS_MAX = 4_096
+LEASES_PER_SESSION_MAX = 4_096
+ALLOTMENTS_PER_LEASE_MAX = 1_024
+WAITERS_PER_SESSION_MAX = 2_048
+WAITERS_MAX = 16_384
+REQUESTS_REMEMBERED_PER_SESSION = 1_024
+
+# What a card may have. Bits cost four bits of memory each, and the run index 200 bytes a free run.
+CARDS_MAX = 64
+POOLS_PER_CARD_MAX = 64
+SITES_PER_POOL_MAX = 4_096
+UNITS_PER_POOL_MAX = 1 << 26
+SLICES_PER_UNIT_MAX = 1_024
+RESERVATIONS_MAX = 1_024
+NAME_CHARS_MAX = 64
+
+# What the daemon keeps and says.
+EVENTS_REMEMBERED = 1_024
+WATCHERS_MAX = 128
+EVENTS_PER_WATCHER_MAX = 1_024
+HOLDERS_PER_REFUSAL_MAX = 8
+LEASES_PER_PAGE_MAX = 1_000
+MESSAGE_BYTES_MAX = 1 << 20
+TRAILER_BYTES_MAX = 6_000  # gRPC cuts metadata off at 8 KiB
+
+# The session socket.
+CONNECTIONS_MAX = 4_096
+FRAME_BYTES_MAX = 65_536
+FRAMES_QUEUED_BYTES_MAX = 1 << 20  # a reader slower than this is closed
+DESCRIPTORS_PER_FRAME_MAX = 64  # the kernel's own limit is 253
+HANDSHAKE_NS_MAX = 5 * NS_PER_S

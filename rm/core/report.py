@@ -1,0 +1,107 @@
+"""What the books say when they are asked: whether they agree with themselves, and what would happen to a request."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rm.core.bitmap import UnitBitmap
+from rm.core.books import Books
+from rm.core.card import Allotment, Card
+from rm.core.claims import Wish
+from rm.core.errors import Refusal
+from rm.core.events import Granted
+from rm.core.ledger import Ledger
+from rm.core.types import CardId, PoolName
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """What ``decide_acquire`` would answer: an outcome, or a refusal."""
+
+    card: CardId | None
+    allotments: tuple[Allotment, ...]
+    refusal: Refusal | None
+
+
+def explain(ledger: Ledger, wish: Wish) -> Explanation:
+    """Asks for ``wish`` without taking it. Who waits in front is the engine's to add."""
+    try:
+        outcome = ledger.decide_acquire(wish, now_ns=0, now_wall_ns=0)
+    except Refusal as refusal:
+        return Explanation(None, (), refusal)
+    lease = outcome.lease if isinstance(outcome, Granted) else outcome
+    return Explanation(lease.card, lease.allotments, None)
+
+
+def differences(books: Books) -> list[str]:
+    """Compares the bitmaps with the leases, reservations and quarantine, unit by unit; one sentence a difference.
+
+    Costs a pass over every bitmap: for ``rmctl check`` and for tests, which call it after every step.
+    """
+    faults = []
+    for card in books.cards.values():
+        for pool in card.pools.values():
+            faults += [f"card {card.id}: {fault}" for fault in pool.check()]
+        held = [(lease.id, lease.allotments) for lease in books.leases.values() if lease.card == card.id]
+        faults += _compare(card, "held", held)
+        quarantined = [
+            (lease_id, allotments) for lease_id, (card_id, allotments) in books.quarantine.items() if card_id == card.id
+        ]
+        faults += _compare(card, "quarantined", quarantined)
+        faults += _compare_reservations(books, card)
+    faults += _compare_indexes(books)
+    return faults
+
+
+def unit_count(books: Books) -> int:
+    """Bits of all pools of all cards."""
+    return sum(pool.total_count for card in books.cards.values() for pool in card.pools.values())
+
+
+def _compare(card: Card, what: str, owners: Sequence[tuple[str, tuple[Allotment, ...]]]) -> list[str]:
+    """Compares one bitmap of each pool with the union of what its owners say they have."""
+    faults = []
+    expected = {name: UnitBitmap(pool.spec.bits_per_site, pool.spec.site_count) for name, pool in card.pools.items()}
+    for owner, allotments in owners:
+        for allotment in allotments:
+            if not expected[allotment.pool].has_none(allotment.units):
+                faults.append(f"card {card.id}: a unit of pool {allotment.pool} is {what} by {owner} and by another")
+            expected[allotment.pool].fill(allotment.units, 1)
+    for name, pool in card.pools.items():
+        truth: UnitBitmap = getattr(pool, what)
+        only_bits = (truth.bits & ~expected[name].bits).count()
+        only_books = (expected[name].bits & ~truth.bits).count()
+        if only_bits:
+            faults.append(f"card {card.id}: {only_bits} units of pool {name} are {what} by nobody")
+        if only_books:
+            faults.append(f"card {card.id}: {only_books} units of pool {name} belong to somebody but are not {what}")
+    return faults
+
+
+def _compare_reservations(books: Books, card: Card) -> list[str]:
+    faults = []
+    mine = [reservation for reservation in books.reservations.values() if reservation.spec.card == card.id]
+    for name, pool in card.pools.items():
+        named = UnitBitmap(pool.spec.bits_per_site, pool.spec.site_count)
+        for reservation in mine:
+            if name in reservation.units:
+                named.bits |= reservation.units[name].bits
+        if named.bits != pool.reserved.bits:
+            faults.append(f"card {card.id}: what is reserved in pool {name} differs from what the reservations name")
+    return faults
+
+
+def _compare_indexes(books: Books) -> list[str]:
+    by_pool: dict[tuple[CardId, PoolName], set[str]] = {}
+    by_session: dict[str, set[str]] = {}
+    for lease in books.leases.values():
+        by_session.setdefault(lease.session, set()).add(lease.id)
+        for pool in lease.pools:
+            by_pool.setdefault((lease.card, pool), set()).add(lease.id)
+    faults = []
+    if by_pool != {key: set(leases) for key, leases in books.leases_by_pool.items() if leases}:
+        faults.append("the index of leases by pool differs from the leases")
+    if by_session != {key: set(leases) for key, leases in books.leases_by_session.items()}:
+        faults.append("the index of leases by session differs from the leases")
+    if any(lease.token > books.last_token for lease in books.leases.values()):
+        faults.append("a lease has a token above the last that was given")
+    return faults

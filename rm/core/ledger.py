@@ -106,7 +106,7 @@ class Ledger(Books):
         at: tuple[SiteName, ...] = (),
         to_pool: bool = False,
     ) -> UnitsReturned | LeaseEnded | Lease | None:
-        """Gives back some units of a lease; ends it where they are its last. None: that was done, and it has ended.
+        """Gives back some units of a lease; ends it where they are its last. None: it has ended already.
 
         Raises:
             InvalidRequest: the lease does not hold one of them.
@@ -115,6 +115,8 @@ class Ledger(Books):
         known = self.requests.find(request)
         if known is not None:
             return self.leases.get(known)
+        if lease_id not in self.leases and self.was_granted(lease_id):
+            return None
         lease = self.lease_of(lease_id, asker.session)
         card = self.cards[lease.card]
         if pool not in card.pools:

@@ -33,15 +33,16 @@ class Waiter:
 class Waitlist:
     """All requests that wait."""
 
-    __slots__ = ("_count_by_session", "_queues", "_waiters")
+    __slots__ = ("_by_request", "_by_session", "_count", "_queues")
 
     def __init__(self) -> None:
-        self._waiters: dict[int, Waiter] = {}
+        self._count = 0
         self._queues: dict[QueueKey, dict[int, Waiter]] = {}
-        self._count_by_session: dict[SessionId, int] = {}
+        self._by_session: dict[SessionId, dict[int, Waiter]] = {}
+        self._by_request: dict[tuple[SessionId, int], Waiter] = {}
 
     def __len__(self) -> int:
-        return len(self._waiters)
+        return self._count
 
     def check_room(self, session: SessionId) -> None:
         """Refuses one more waiter where there are as many as may be.
@@ -49,7 +50,7 @@ class Waitlist:
         Raises:
             QuotaExceeded: the session, or all of them together, have their most waiters.
         """
-        mine = self._count_by_session.get(session, 0)
+        mine = len(self._by_session.get(session, ()))
         for count, most, whose in (
             (mine, limits.WAITERS_PER_SESSION_MAX, "this session"),
             (len(self), limits.WAITERS_MAX, "the daemon"),
@@ -59,25 +60,30 @@ class Waitlist:
 
     def add(self, waiter: Waiter) -> None:
         """Puts a waiter at the end of its queues."""
-        assert waiter.number not in self._waiters
-        self._waiters[waiter.number] = waiter
+        wish = waiter.wish
+        mine = self._by_session.setdefault(wish.asker.session, {})
+        assert waiter.number not in mine
+        mine[waiter.number] = waiter
         for key in waiter.queues():
             self._queues.setdefault(key, {})[waiter.number] = waiter
-        session = waiter.wish.asker.session
-        self._count_by_session[session] = self._count_by_session.get(session, 0) + 1
+        if wish.request_id:
+            self._by_request[wish.asker.session, wish.request_id] = waiter
+        self._count += 1
 
     def remove(self, waiter: Waiter) -> None:
         """Takes a waiter out of its queues."""
-        del self._waiters[waiter.number]
+        wish = waiter.wish
+        mine = self._by_session[wish.asker.session]
+        del mine[waiter.number]
+        if not mine:
+            del self._by_session[wish.asker.session]
         for key in waiter.queues():
             queue = self._queues[key]
             del queue[waiter.number]
             if not queue:
                 del self._queues[key]
-        session = waiter.wish.asker.session
-        self._count_by_session[session] -= 1
-        if not self._count_by_session[session]:
-            del self._count_by_session[session]
+        self._by_request.pop((wish.asker.session, wish.request_id), None)
+        self._count -= 1
 
     def first(self, key: QueueKey) -> Waiter | None:
         """Who is first in one queue."""
@@ -97,12 +103,9 @@ class Waitlist:
         return tuple(card for card in waiter.cards if all(self.first((card, pool)) is waiter for pool in waiter.pools))
 
     def of_session(self, session: SessionId) -> list[Waiter]:
-        """The waiters of one session."""
-        if session not in self._count_by_session:
-            return []
-        return [waiter for waiter in self._waiters.values() if waiter.wish.asker.session == session]
+        """The waiters of one session, in the order they came."""
+        return list(self._by_session.get(session, {}).values())
 
     def of_request(self, session: SessionId, request_id: int) -> Waiter | None:
         """The waiter of one request."""
-        mine = self.of_session(session)
-        return next((waiter for waiter in mine if waiter.wish.request_id == request_id), None)
+        return self._by_request.get((session, request_id))

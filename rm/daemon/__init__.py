@@ -1,0 +1,1 @@
+"""The command ``rmd``: configuration, logs, and the life of the process."""

@@ -1,0 +1,170 @@
+"""The command ``rmd``."""
+
+import asyncio
+import grp
+import os
+import resource
+import signal
+import socket
+import sys
+from contextlib import ExitStack, suppress
+from pathlib import Path
+
+import click
+import structlog
+from leasehold.address import own_run_directory
+
+from rm.core.errors import Refusal
+from rm.core.ledger import Ledger
+from rm.daemon.config import (
+    CARD_COUNT,
+    Config,
+    Size,
+    default_card_memory_bytes,
+    default_state_directory,
+    read_config_file,
+)
+from rm.daemon.logs import set_up_logs
+from rm.devices.embedded import EmbeddedBackend
+from rm.devices.profiles import load_profile
+from rm.service.clock import SystemClock
+from rm.service.engine import Engine
+from rm.service.server import GRPC_SOCKET, SESSION_SOCKET, Server
+from rm.store.directory import DirectoryTaken, DirectoryUnsafe, OwnedDirectory
+from rm.store.store import MemoryStore
+
+EXIT_FAULT = 70  # sysexits.h: a mistake of our own
+EXIT_CANNOT_CREATE = 73  # a directory or a socket cannot be made
+EXIT_TAKEN = 75  # another daemon is there; try again when it is gone
+
+_EPILOG = """\b
+Examples:
+  rmd                                   one embedded card, for this user
+  rmd --card-memory 2GiB --cards 2      two cards of 2 GiB each
+  rmd --profile ax-m1                   the shape of an AX-M1, on memory of this host
+  rmd --config /etc/leasehold.toml      options from a file: profile = "embedded", cards = 2, ...
+"""
+_log = structlog.get_logger(__name__)
+
+
+@click.command(epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--profile", default="embedded", show_default=True, help="Kind of card: a name, or a TOML file.")
+@click.option("--cards", type=CARD_COUNT, default=1, show_default=True, help="How many embedded cards.")
+@click.option("--card-memory", type=Size(), help="Memory of each card.  [default: a quarter of the host's, up to 8GiB]")
+@click.option("--state-dir", type=click.Path(path_type=Path), help="Where the state lies.")
+@click.option("--run-dir", type=click.Path(path_type=Path), help="Where the sockets lie.")
+@click.option(
+    "--durability",
+    type=click.Choice(["full", "none"]),
+    default="full",
+    show_default=True,
+    help="What is on disk before an answer. This version keeps nothing yet: 'rmctl status' says so.",
+)
+@click.option("--group", help="Only members of this group may connect.  [default: everybody on this host]")
+@click.option(
+    "--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info", show_default=True
+)
+@click.option(
+    "--config",
+    type=click.Path(path_type=Path),
+    is_eager=True,
+    callback=read_config_file,
+    help="A TOML file with these options by name; the command line wins.",
+)
+@click.version_option(package_name="leasehold", prog_name="rmd")
+def command(
+    *,
+    profile: str,
+    cards: int,
+    card_memory: int | None,
+    state_dir: Path | None,
+    run_dir: Path | None,
+    durability: str,
+    group: str | None,
+    log_level: str,
+    config: Path | None,
+) -> None:
+    """Shares the accelerator cards of this host: owns their bitmaps, and hands out leases.
+
+    Says 'ready' with its addresses on standard output once it serves. SIGTERM or Ctrl-C shuts it down.
+    """
+    set_up_logs(log_level)
+    told = Config(
+        profile=profile,
+        card_count=cards,
+        card_memory_bytes=card_memory or default_card_memory_bytes(cards),
+        state_directory=state_dir or default_state_directory(),
+        run_directory=run_dir or own_run_directory(),
+        durability=durability,
+        group=group,
+    )
+    try:
+        with ExitStack() as owned:
+            for path, mode in ((told.run_directory, 0o755), (told.state_directory, 0o700)):
+                owned.callback(OwnedDirectory(path, mode=mode).release)
+            status = asyncio.run(_serve(told))
+    except DirectoryTaken as taken:
+        _exit(EXIT_TAKEN, f"{taken}; stop it first, or name others with --run-dir and --state-dir")
+    except (DirectoryUnsafe, OSError) as fault:
+        _exit(EXIT_CANNOT_CREATE, str(fault))
+    except Refusal as refusal:
+        _exit(2, str(refusal))
+    sys.exit(status)
+
+
+async def _serve(config: Config) -> int:
+    """Serves until it is told to stop; answers the exit status."""
+    _raise_descriptor_limit()
+    stopped = asyncio.Event()
+    failed = False
+
+    def fail() -> None:
+        nonlocal failed
+        failed = True
+        stopped.set()
+
+    backend = EmbeddedBackend(
+        load_profile(config.profile),
+        card_count=config.card_count,
+        memory_bytes=config.card_memory_bytes,
+        cpus=sorted(os.sched_getaffinity(0)),
+    )
+    engine = Engine(Ledger(backend.cards), MemoryStore(), backend, SystemClock(), on_failure=fail)
+    server = Server(engine, admin_uids=frozenset({0, os.geteuid()}))
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopped.set)
+    group_id = grp.getgrnam(config.group).gr_gid if config.group else -1
+    await server.start(config.run_directory, socket_mode=0o660 if config.group else 0o666, group_id=group_id)
+    _say_ready(config)
+    await stopped.wait()
+    _log.info("stopping", leases=len(engine.ledger.leases), failed=failed)
+    await server.stop()
+    return EXIT_FAULT if failed else 0
+
+
+def _say_ready(config: Config) -> None:
+    run = config.run_directory
+    line = f"ready grpc=unix:{run / GRPC_SOCKET} session=unix:{run / SESSION_SOCKET}\n"
+    sys.stdout.write(line)
+    sys.stdout.flush()
+    _log.info("serving", run_dir=str(run), profile=config.profile, cards=config.card_count, durability="none")
+    if address := os.environ.get("NOTIFY_SOCKET"):  # systemd's sd_notify; a leading @ is the abstract namespace
+        with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
+            notify.sendto(b"READY=1", address.replace("@", "\0", 1))
+
+
+def _raise_descriptor_limit() -> None:
+    """A session costs three descriptors and a window one: takes as many as the host allows."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def _exit(status: int, text: str) -> None:
+    sys.stderr.write(f"rmd: {text}\n")
+    sys.exit(status)
+
+
+def main() -> None:
+    """Runs the command."""
+    command(prog_name="rmd")

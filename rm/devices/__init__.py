@@ -1,0 +1,1 @@
+"""Cards: what the daemon does to a device, behind one small interface."""

@@ -1,0 +1,113 @@
+"""What happened lately, and who wants to hear of it. Both are bounded: a slow watcher loses events, and is told so."""
+
+import asyncio
+from collections import deque
+from dataclasses import dataclass
+from typing import Literal
+
+from rm.core import events, limits
+from rm.core.errors import QuotaExceeded
+from rm.core.lease import Lease
+from rm.core.types import Holder
+
+Kind = Literal["granted", "extended", "units_returned", "ended", "units_quiet", "reserved", "unreserved", "resync"]
+
+
+@dataclass(frozen=True, slots=True)
+class Happening:
+    """One event, as it is told to people."""
+
+    revision: int
+    kind: Kind
+    text: str
+    wall_ns: int
+    lease_id: str = ""
+    card: str = ""
+    cause: str = ""
+    holder: Holder | None = None
+
+
+def describe(event: events.Event, lease: Lease | None, *, revision: int, wall_ns: int) -> Happening | None:
+    """Puts an event into words; None for those that nobody watches for. ``lease`` is as it was when it happened."""
+    who = lease.text() if lease else ""
+    lease_id, card, holder = (lease.id, lease.card, lease.holder) if lease else ("", "", None)
+    kind: Kind
+    cause = ""
+    match event:
+        case events.Granted():
+            kind, text = "granted", f"{who} was granted {', '.join(sorted(event.lease.pools))}"
+        case events.Extended(_, allotments):
+            kind, text = "extended", f"{who} got more {', '.join(sorted({one.pool for one in allotments}))}"
+        case events.UnitsReturned():
+            kind, text = "units_returned", f"{who} gave back some units"
+        case events.LeaseEnded(_, cause):
+            kind, text = "ended", f"{who} ended: {cause}"
+        case events.UnitsQuiet(quiet_id, card):
+            lease_id = quiet_id
+            kind, text = "units_quiet", f"the units of {quiet_id} are proven quiet"
+        case events.Reserved(spec):
+            card = spec.card
+            kind, text = "reserved", f"{spec.name} was reserved"
+        case events.Unreserved(name, card):
+            kind, text = "unreserved", f"{name} is no longer reserved"
+        case _:
+            return None
+    return Happening(revision, kind, text, wall_ns, lease_id, card, cause, holder)
+
+
+class Watcher:
+    """Somebody who wants to hear of new events. Made and closed by the log."""
+
+    def __init__(self) -> None:
+        self._queue: deque[Happening] = deque()
+        self._arrived = asyncio.Event()
+
+    def tell(self, happening: Happening) -> None:
+        """Queues an event; where the queue is full, all of it is dropped and RESYNC is told instead."""
+        if len(self._queue) >= limits.EVENTS_PER_WATCHER_MAX:
+            self._queue.clear()
+            text = "events were lost: this watcher read too slowly"
+            self._queue.append(Happening(happening.revision, "resync", text, happening.wall_ns))
+        self._queue.append(happening)
+        self._arrived.set()
+
+    async def next(self) -> Happening:
+        """Waits for the next event."""
+        while not self._queue:
+            self._arrived.clear()
+            await self._arrived.wait()
+        return self._queue.popleft()
+
+
+class EventLog:
+    """The latest events, and the watchers."""
+
+    def __init__(self) -> None:
+        self._past: deque[Happening] = deque(maxlen=limits.EVENTS_REMEMBERED)
+        self._watchers: set[Watcher] = set()
+
+    def add(self, happening: Happening) -> None:
+        """Remembers an event and tells it to every watcher."""
+        self._past.append(happening)
+        for watcher in self._watchers:
+            watcher.tell(happening)
+
+    def past(self, count: int) -> list[Happening]:
+        """The latest ``count`` events, oldest first."""
+        return list(self._past)[-count:] if count else []
+
+    def watch(self) -> Watcher:
+        """Adds a watcher, who hears of everything from now on.
+
+        Raises:
+            QuotaExceeded: there are as many as may be.
+        """
+        if len(self._watchers) >= limits.WATCHERS_MAX:
+            raise QuotaExceeded(f"{limits.WATCHERS_MAX} watchers are the most there may be", most=limits.WATCHERS_MAX)
+        watcher = Watcher()
+        self._watchers.add(watcher)
+        return watcher
+
+    def unwatch(self, watcher: Watcher) -> None:
+        """Removes a watcher."""
+        self._watchers.discard(watcher)

@@ -1,0 +1,325 @@
+"""The gRPC door: each method checks who calls, asks the engine, and converts. No rules live here."""
+
+import hashlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import wraps
+from importlib.metadata import version
+from itertools import islice
+from typing import Any, NoReturn, TypeVar
+
+import grpc
+import structlog
+from rmapi.v1 import resource_manager_pb2 as pb
+from rmapi.v1 import resource_manager_pb2_grpc as pb_grpc
+from rmapi.v1 import types_pb2
+
+from rm.core import limits, report
+from rm.core.card import Card
+from rm.core.claims import Asker, Wish
+from rm.core.errors import InvalidRequest, LeaseNotFound, Refusal, SessionUnknown
+from rm.core.events import Request
+from rm.core.lease import Lease
+from rm.core.placement import check_range
+from rm.core.types import CardId, Holder, LeaseId, PoolName, SessionId, SiteName
+from rm.service import convert
+from rm.service.engine import Engine
+from rm.service.sessions import Sessions
+from rm.service.status import ERROR_TRAILER, code_of, detail_of
+
+SESSION_ID_KEY = "rmapi-session-id"
+SESSION_SECRET_KEY = "rmapi-session-secret"
+_NOBODY = Asker(SessionId(""), Holder(0, -1, ""))
+
+Context = grpc.aio.ServicerContext[Any, Any]
+RequestT = TypeVar("RequestT")
+ResponseT = TypeVar("ResponseT")
+Method = Callable[[Any, RequestT, Context], Awaitable[ResponseT]]
+_log = structlog.get_logger(__name__)
+
+
+def _refusals_told(method: Method[RequestT, ResponseT]) -> Method[RequestT, ResponseT]:
+    """Round every method: a refusal becomes its status, a fault of our own becomes INTERNAL without a traceback."""
+
+    @wraps(method)
+    async def told(self: "Servicer", request: RequestT, context: Context) -> ResponseT:
+        try:
+            return await method(self, request, context)
+        except Refusal as refusal:
+            await self.engine.synced()  # also a refusal has seen events
+            await _abort(context, refusal)
+        except Exception as fault:
+            _log.exception("fault of our own", method=method.__name__)
+            await context.abort(grpc.StatusCode.INTERNAL, f"the daemon made a mistake: {type(fault).__name__}")
+        raise AssertionError("abort raises")
+
+    return told
+
+
+async def _abort(context: Context, refusal: Refusal) -> NoReturn:
+    trailer = ((ERROR_TRAILER, detail_of(refusal).SerializeToString()),)
+    text = str(refusal)[: limits.TRAILER_BYTES_MAX // 8]
+    await context.abort(code_of(refusal), text, trailer)
+    raise AssertionError("abort raises")
+
+
+class Servicer(pb_grpc.ResourceManagerServiceServicer):
+    """The service. ``admin_uids`` may use everybody's reservations."""
+
+    def __init__(self, engine: Engine, sessions: Sessions, *, admin_uids: frozenset[int], pid: int) -> None:
+        self.engine = engine
+        self._sessions = sessions
+        self._admin_uids = admin_uids
+        self._pid = pid
+        self._started_ns = engine.clock.monotonic_ns()
+
+    # What changes something.
+
+    @_refusals_told
+    async def Acquire(self, request: pb.AcquireRequest, context: Context) -> pb.AcquireResponse:
+        """Grants every claim of the request, or none of them."""
+        wish = Wish(
+            asker=self._asker(context),
+            claims=convert.claims_from(request.claims),
+            request_id=_request_id(request.request_id),
+            fingerprint=_fingerprint(request),
+            card=CardId(request.card) if request.card else None,
+            ttl_ns=_ttl_ns(request),
+            label=request.label,
+        )
+        lease = await self.engine.acquire(wish, wait_ns=convert.duration_ns(request.wait_duration))
+        return pb.AcquireResponse(lease=self._lease(lease), revision=self.engine.ledger.revision)
+
+    @_refusals_told
+    async def Extend(self, request: pb.ExtendRequest, context: Context) -> pb.ExtendResponse:
+        """Adds claims to a live lease."""
+        asker = self._asker(context)
+        lease = await self.engine.extend(
+            LeaseId(request.lease_id), convert.claims_from(request.claims), asker, _request(asker, request)
+        )
+        return pb.ExtendResponse(lease=self._lease(lease), revision=self.engine.ledger.revision)
+
+    @_refusals_told
+    async def GiveBack(self, request: pb.GiveBackRequest, context: Context) -> pb.GiveBackResponse:
+        """Gives back some units of a lease."""
+        asker = self._asker(context)
+        lease = await self.engine.give_back(
+            LeaseId(request.lease_id),
+            asker,
+            _request(asker, request),
+            pool=PoolName(request.pool),
+            ids=convert.ids_from(request.ranges),
+            at=tuple(SiteName(site) for site in request.sites),
+            to_pool=request.to_pool,
+        )
+        message = self._lease(lease) if lease else types_pb2.Lease(id=request.lease_id)
+        return pb.GiveBackResponse(lease=message, revision=self.engine.ledger.revision)
+
+    @_refusals_told
+    async def Release(self, request: pb.ReleaseRequest, context: Context) -> pb.ReleaseResponse:
+        """Ends a lease politely."""
+        asker = self._asker(context)
+        match request.WhichOneof("target"):
+            case "lease_id":
+                released = await self.engine.release(LeaseId(request.lease_id), asker, to_pool=request.to_pool)
+            case "request_id":
+                released = await self.engine.forgo(asker.session, _request_id(request.request_id))
+            case _:
+                raise InvalidRequest("a release names a lease or a request")
+        return pb.ReleaseResponse(released=released, revision=self.engine.ledger.revision)
+
+    @_refusals_told
+    async def KeepAlive(self, request: pb.KeepAliveRequest, context: Context) -> pb.KeepAliveResponse:
+        """Renews leases."""
+        lease_ids = [LeaseId(lease_id) for lease_id in request.lease_ids]
+        lost = self.engine.keep_alive(self._asker(context).session, lease_ids)
+        return pb.KeepAliveResponse(lost_lease_ids=lost, revision=self.engine.ledger.revision)
+
+    # What only reads.
+
+    @_refusals_told
+    async def GetLease(self, request: pb.GetLeaseRequest, context: Context) -> pb.GetLeaseResponse:
+        """Returns one live lease."""
+        revision = await self.engine.synced()
+        lease = self.engine.ledger.leases.get(LeaseId(request.lease_id))
+        if lease is None:
+            raise LeaseNotFound(f"there is no live lease {request.lease_id!r}", lease=request.lease_id)
+        return pb.GetLeaseResponse(lease=self._lease(lease, with_use=True), revision=revision)
+
+    @_refusals_told
+    async def ListLeases(self, request: pb.ListLeasesRequest, context: Context) -> pb.ListLeasesResponse:
+        """Lists live leases, oldest first, in pages."""
+        revision = await self.engine.synced()
+        size = request.page_size or limits.LEASES_PER_PAGE_MAX
+        check_range("leases in a page", size, limits.LEASES_PER_PAGE_MAX)
+        token = request.page_token
+        if token and not (token.isascii() and token.isdigit() and len(token) < 20):
+            raise InvalidRequest(f"{token!r} is no page token")
+        after = int(token or 0)
+        leases = self.engine.ledger.leases.values()  # in the order of their tokens, as they were granted
+        wanted = (
+            lease for lease in leases if lease.token > after and (not request.pool or request.pool in lease.pools)
+        )
+        page = list(islice(wanted, size + 1))
+        response = pb.ListLeasesResponse(revision=revision)
+        response.leases.extend(self._lease(lease, with_use=True) for lease in page[:size])
+        if len(page) > size:
+            response.next_page_token = str(page[size - 1].token)
+        return response
+
+    @_refusals_told
+    async def ListCards(self, request: pb.ListCardsRequest, context: Context) -> pb.ListCardsResponse:
+        """Lists the cards with the state of their pools."""
+        revision = await self.engine.synced()
+        cards = [self._card(card) for card in self.engine.ledger.cards.values()]
+        return pb.ListCardsResponse(cards=cards, revision=revision)
+
+    @_refusals_told
+    async def GetBitmap(self, request: pb.GetBitmapRequest, context: Context) -> pb.GetBitmapResponse:
+        """Returns the bitmaps of one pool."""
+        revision = await self.engine.synced()
+        cards = self.engine.ledger.cards
+        card = cards.get(CardId(request.card)) if request.card else next(iter(cards.values()))
+        if card is None:
+            raise InvalidRequest(f"there is no card {request.card!r}; there are {', '.join(cards)}", card=request.card)
+        pool = card.pools.get(PoolName(request.pool))
+        if pool is None:
+            there = ", ".join(card.pools)
+            raise InvalidRequest(f"card {card.id} has no pool {request.pool!r}; it has {there}", pool=request.pool)
+        status = convert.pool_to(pool, waiter_count=self._waiter_count(card, pool.spec.name), used_bytes=0)
+        return pb.GetBitmapResponse(bitmap=convert.bitmap_to(card, pool, status), revision=revision)
+
+    @_refusals_told
+    async def GetStatus(self, request: pb.GetStatusRequest, context: Context) -> pb.GetStatusResponse:
+        """Returns what an operator wants to know at a glance."""
+        revision = await self.engine.synced()
+        durability = pb.GetStatusResponse.Durability
+        is_durable = self.engine.store.is_durable
+        uptime_ns = self.engine.clock.monotonic_ns() - self._started_ns
+        return pb.GetStatusResponse(
+            version=version("leasehold"),
+            durability=durability.DURABILITY_FULL if is_durable else durability.DURABILITY_NONE,
+            session_count=len(self._sessions),
+            lease_count=len(self.engine.ledger.leases),
+            waiter_count=len(self.engine.waitlist),
+            uptime_duration=convert.duration_to(uptime_ns),
+            pid=self._pid,
+            warnings=self.engine.backend.warnings,
+            revision=revision,
+        )
+
+    async def WatchEvents(
+        self, request: pb.WatchEventsRequest, context: Context
+    ) -> AsyncIterator[pb.WatchEventsResponse]:
+        """Streams what happens to leases."""
+        try:
+            check_range("past events", request.past_count, limits.EVENTS_REMEMBERED, least=0)
+            watcher = self.engine.log.watch()
+        except Refusal as refusal:
+            await _abort(context, refusal)
+        try:
+            past = self.engine.log.past(request.past_count)
+            await self.engine.synced()
+            for happening in past:
+                yield pb.WatchEventsResponse(event=convert.event_to(happening))
+            while request.follow:
+                happening = await watcher.next()
+                await self.engine.store.synced(happening.revision)
+                yield pb.WatchEventsResponse(event=convert.event_to(happening))
+        finally:
+            self.engine.log.unwatch(watcher)
+
+    @_refusals_told
+    async def Explain(self, request: pb.ExplainRequest, context: Context) -> pb.ExplainResponse:
+        """Says what would happen to a request now."""
+        revision = await self.engine.synced()
+        ledger = self.engine.ledger
+        card = CardId(request.card) if request.card else None
+        asker = self._asker(context, may_be_nobody=True)
+        wish = Wish(asker, convert.claims_from(request.claims), card=card)
+        outcome = report.explain(ledger, wish)
+        pools = {claim.pool for claim in request.claims} | {
+            one.pool for claim in request.claims for one in claim.first_of.alternatives
+        }
+        cards = [one for one in ledger.cards.values() if card in {None, one.id}]
+        queues = [(one.id, PoolName(pool)) for one in cards for pool in pools]
+        waiter_count = max((self.engine.waitlist.count(queue) for queue in queues), default=0)
+        response = pb.ExplainResponse(
+            grantable=outcome.refusal is None and not waiter_count,
+            card=outcome.card or "",
+            waiter_count=waiter_count,
+            cards=[self._card(one, only=pools) for one in cards],
+            revision=revision,
+        )
+        if outcome.refusal is not None:
+            response.refusal.CopyFrom(detail_of(outcome.refusal))
+        elif outcome.card is not None:
+            granted = [convert.allotment_to(one, ledger.cards[outcome.card]) for one in outcome.allotments]
+            response.allotments.extend(granted)
+        return response
+
+    @_refusals_told
+    async def CheckConsistency(
+        self, request: pb.CheckConsistencyRequest, context: Context
+    ) -> pb.CheckConsistencyResponse:
+        """Compares the bitmaps with the leases."""
+        revision = await self.engine.synced()
+        ledger = self.engine.ledger
+        return pb.CheckConsistencyResponse(
+            differences=report.differences(ledger),
+            unit_count=report.unit_count(ledger),
+            lease_count=len(ledger.leases),
+            revision=revision,
+        )
+
+    # What the methods share.
+
+    def _asker(self, context: Context, *, may_be_nobody: bool = False) -> Asker:
+        metadata = dict(context.invocation_metadata() or ())
+        session_id, secret = metadata.get(SESSION_ID_KEY, ""), metadata.get(SESSION_SECRET_KEY, "")
+        if may_be_nobody and not session_id:
+            return _NOBODY
+        if not isinstance(session_id, str) or not isinstance(secret, str):
+            raise SessionUnknown("the session's id and secret must be text")
+        session = self._sessions.authenticate(session_id, secret)
+        return session.asker(is_admin=session.peer.uid in self._admin_uids)
+
+    def _lease(self, lease: Lease, *, with_use: bool = False) -> types_pb2.Lease:
+        used_bytes = self.engine.backend.used_bytes(lease.id) if with_use else 0
+        return convert.lease_to(lease, self.engine.ledger.cards[lease.card], used_bytes=used_bytes)
+
+    def _card(self, card: Card, only: set[str] | None = None) -> types_pb2.Card:
+        pools = [
+            convert.pool_to(pool, waiter_count=self._waiter_count(card, name), used_bytes=self._used_bytes(card, name))
+            for name, pool in card.pools.items()
+            if only is None or name in only
+        ]
+        return convert.card_to(card, pools)
+
+    def _waiter_count(self, card: Card, pool: PoolName) -> int:
+        return self.engine.waitlist.count((card.id, pool))
+
+    def _used_bytes(self, card: Card, pool: PoolName) -> int:
+        if not card.pools[pool].spec.unit_bytes:
+            return 0
+        holding = self.engine.ledger.leases_by_pool.get((card.id, pool), ())
+        return sum(self.engine.backend.used_bytes(lease_id) for lease_id in holding)
+
+
+def _request(asker: Asker, message: pb.ExtendRequest | pb.GiveBackRequest) -> Request:
+    return Request(asker.session, _request_id(message.request_id), _fingerprint(message))
+
+
+def _request_id(request_id: int) -> int:
+    if request_id < 1:
+        raise InvalidRequest(f"request ids count up from 1, {request_id} is none", request_id=request_id)
+    return request_id
+
+
+def _fingerprint(message: pb.AcquireRequest | pb.ExtendRequest | pb.GiveBackRequest) -> bytes:
+    return hashlib.blake2b(message.SerializeToString(deterministic=True), digest_size=16).digest()
+
+
+def _ttl_ns(request: pb.AcquireRequest) -> int | None:
+    if not request.HasField("ttl_duration"):
+        return limits.TTL_NS_DEFAULT
+    return convert.duration_ns(request.ttl_duration) or None

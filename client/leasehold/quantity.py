@@ -24,7 +24,8 @@ def parse_size(text: str | int) -> int:
         raise ValueError(f"{text!r} is no size; write 512MiB, 64KiB or a number of bytes")
     whole, _, fraction = match[1].partition(".")
     scaled = int(whole + fraction) * unit
-    size, rest = divmod(scaled, 10 ** len(fraction))
+    scale: int = 10 ** len(fraction)
+    size, rest = divmod(scaled, scale)
     if rest or not 1 <= size <= BYTES_MAX:
         raise ValueError(f"{text!r} is no whole number of bytes from 1 to 2^63 - 1")
     return size

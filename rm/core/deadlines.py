@@ -4,6 +4,8 @@ import heapq
 
 from rm.core.types import LeaseId
 
+_STALE_ENTRIES_MAX = 1_024  # beside as many as there are live ones: with a ttl of a day they would stay that long
+
 
 def is_live(deadline_ns: int | None, now_ns: int) -> bool:
     """Whether a lease with this deadline (None: without one) lives at ``now_ns``."""
@@ -35,8 +37,11 @@ class Deadlines:
         self._by_lease[lease_id] = deadline_ns if known is None else max(known, deadline_ns)
 
     def drop(self, lease_id: LeaseId) -> None:
-        """Forgets a lease that has ended."""
+        """Forgets a lease that has ended; its entry in the heap stays until it comes up, or until most are such."""
         self._by_lease.pop(lease_id, None)
+        if len(self._heap) > 2 * len(self._by_lease) + _STALE_ENTRIES_MAX:
+            self._heap = [(deadline, lease) for lease, deadline in self._by_lease.items()]
+            heapq.heapify(self._heap)
 
     def postpone(self, gap_ns: int) -> None:
         """Moves every deadline by ``gap_ns``: the time in which the daemon itself did not run."""

@@ -33,7 +33,13 @@ def fit_units(bits: bitarray, bit_count: int, *, slices_per_unit: int) -> tuple[
 
 
 def fit_run(
-    bits: bitarray, bit_count: int, *, align_count: int, extent_count_max: int, free_runs: FreeRuns | None
+    bits: bitarray,
+    bit_count: int,
+    *,
+    align_count: int,
+    extent_count_max: int,
+    slices_per_unit: int,
+    free_runs: FreeRuns | None,
 ) -> tuple[UnitRange, ...] | None:
     """The lowest ``bit_count`` free bits in a row, or else in as few pieces as the longest free runs make."""
     if free_runs is not None:
@@ -42,7 +48,9 @@ def fit_run(
         start = first_gap(bits, bit_count, align_count)
     if start >= 0:
         return (UnitRange(start, start + bit_count),)
-    return _fit_pieces(bits, bit_count, align_count, extent_count_max) if extent_count_max > 1 else None
+    if extent_count_max == 1:
+        return None
+    return _fit_pieces(bits, bit_count, align_count, extent_count_max, slices_per_unit)
 
 
 def fit_common(
@@ -69,14 +77,15 @@ def _fit_part(bits: bitarray, slice_count: int, slices_per_unit: int) -> tuple[U
 
 
 def _fit_pieces(
-    bits: bitarray, bit_count: int, align_count: int, extent_count_max: int
+    bits: bitarray, bit_count: int, align_count: int, extent_count_max: int, slices_per_unit: int
 ) -> tuple[UnitRange, ...] | None:
-    """The longest free runs, longest first, until there is enough; each starts on a multiple of ``align_count``."""
+    """The longest free runs of whole units, longest first, until there is enough; each starts aligned."""
     usable = []
     for run in runs_of_clear_bits(bits):
         start = -(-run.start // align_count) * align_count
-        if start < run.stop:
-            usable.append(UnitRange(start, run.stop))
+        stop = run.stop - run.stop % slices_per_unit
+        if start < stop:
+            usable.append(UnitRange(start, stop))
     usable.sort(key=lambda run: (-len(run), run.start))
     pieces = []
     missing = bit_count

@@ -272,8 +272,9 @@ class Ledger(Books):
 
     def was_granted(self, lease_id: LeaseId) -> bool:
         """Whether a lease of this id was ever granted."""
-        number = lease_id.removeprefix("L")
-        return number.isascii() and number.isdigit() and 1 <= int(number[:20]) <= self.last_token
+        number = lease_id[1:20]  # a token has 64 bits
+        is_number = number.isascii() and number.isdigit()
+        return is_number and 1 <= int(number) <= self.last_token and lease_id == f"L{int(number)}"
 
     def find_holders(self, card: Card, pool: PoolName, units: UnitSet | None) -> list[dict[str, str | int]]:
         """Who holds units of a pool, or one of ``units``: a few of them, oldest first, in words and numbers."""

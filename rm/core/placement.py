@@ -3,9 +3,11 @@
 Claims are placed by how little choice they have: ``Ids``, ``Common``, ``Run``, ``Units``, and those of one kind in the
 order of the request; a claim sees what the claims before it will get. Each combination of the ``FirstOf`` alternatives
 is tried in the order in which it is liked. This is greedy: it can refuse several runs that some other order would fit.
+What no wait can heal is looked for in all claims first, so that a request that can never be is not called busy.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from fractions import Fraction
 from itertools import product
 from math import prod
@@ -123,6 +125,18 @@ def units_of_ids(pool: Pool, ids: Sequence[int], sites: tuple[int, ...]) -> Unit
     return UnitSet(sites, (runs,))
 
 
+@dataclass(frozen=True, slots=True)
+class _Ask:
+    """A claim as one card understands it: ``bit_count`` bits at each of ``sites``, or exactly ``units``."""
+
+    claim: PlainClaim
+    pool: Pool
+    sites: tuple[int, ...]
+    bit_count: int
+    reservation: Reservation | None
+    units: UnitSet | None
+
+
 class _Placer:
     """Places one choice of alternatives. ``_pending`` holds what its earlier claims will get."""
 
@@ -137,62 +151,97 @@ class _Placer:
 
     def place_all(self, claims: tuple[PlainClaim, ...]) -> tuple[Allotment, ...]:
         """What each claim gets, in the order of the claims."""
-        pools = [self._pool(claim.pool) for claim in claims]
+        asks = [self._understand(claim) for claim in claims]
+        _check_together(asks)
         placed: dict[int, Allotment] = {}
-        for index in sorted(range(len(claims)), key=lambda index: _RIGIDITY[type(claims[index])]):
-            claim, pool = claims[index], pools[index]
-            units = self._place(claim, pool)
-            placed[index] = Allotment(claim.pool, units)
-            if len(claims) > 1:
-                self._note_pending(pool, units)
-        return tuple(placed[index] for index in range(len(claims)))
+        for index in sorted(range(len(asks)), key=lambda index: _RIGIDITY[type(claims[index])]):
+            ask = asks[index]
+            units = self._place(ask)
+            placed[index] = Allotment(ask.claim.pool, units)
+            if len(asks) > 1:
+                self._note_pending(ask.pool, units)
+        return tuple(placed[index] for index in range(len(asks)))
 
-    def _place(self, claim: PlainClaim, pool: Pool) -> UnitSet:
+    # What no wait can heal.
+
+    def _understand(self, claim: PlainClaim) -> _Ask:
+        pool = self._pool(claim.pool)
         sites = resolve_sites(pool, claim.at, none_means_all=isinstance(claim, Common))
-        if isinstance(claim, Ids):
-            return self._place_ids(claim, pool, sites)
-        blocked, free_runs = self._view(claim.reservation, pool)
-        if isinstance(claim, Common):
-            return self._place_common(pool, tuple(dict.fromkeys(sites)), blocked)
-        return self._place_site_by_site(claim, pool, sites, blocked, free_runs)
+        units = None
+        match claim:
+            case Ids():
+                units = units_of_ids(pool, claim.ids, sites)
+                bit_count = len(claim.ids) * pool.spec.slices_per_unit
+            case Common():
+                sites = tuple(dict.fromkeys(sites))
+                bit_count = pool.spec.slices_per_unit
+            case Run():
+                bit_count = _bits_of_run(claim, pool)
+            case Units():
+                bit_count = _bits_of_units(claim, pool)
+        for site in sites:
+            _check_capacity(pool, site, bit_count)
+        reservation = self._reservation(claim.reservation) if claim.reservation else None
+        if units is not None:
+            self._check_may_name(units, pool, reservation)
+        return _Ask(claim, pool, sites, bit_count, reservation, units)
 
-    def _place_site_by_site(
-        self, claim: Units | Run, pool: Pool, sites: tuple[int, ...], blocked: UnitBitmap, free_runs: FreeRuns | None
-    ) -> UnitSet:
-        slices = pool.spec.slices_per_unit
-        bit_count = _bits_of_units(claim, pool) if isinstance(claim, Units) else _bits_of_run(claim, pool)
-        if len(set(sites)) < len(sites):  # a site that stands twice must not get one unit twice
+    def _check_may_name(self, units: UnitSet, pool: Pool, reservation: Reservation | None) -> None:
+        name = pool.spec.name
+        if reservation is not None:
+            mine = reservation.units.get(name)
+            if mine is None or not mine.has_all(units):
+                key = reservation.spec.name
+                text = f"reservation {key} does not name unit {_ids_text(units, pool)} of pool {name}"
+                raise InvalidRequest(text, pool=name, reservation=key)
+        elif not pool.reserved.has_none(units):
+            for other in self._reservations.values():
+                if other.spec.card == self._card.id and other.names_any(name, units):
+                    check_may_use(other, self._asker)
+
+    # Where a claim goes.
+
+    def _place(self, ask: _Ask) -> UnitSet:
+        if ask.units is not None:
+            if not ask.pool.held.has_none(ask.units) or not ask.pool.quarantined.has_none(ask.units):
+                raise self._held(ask.pool, ask.units)
+            return ask.units
+        blocked, free_runs = self._view(ask)
+        if isinstance(ask.claim, Common):
+            return self._place_common(ask, blocked)
+        return self._place_site_by_site(ask, blocked, free_runs)
+
+    def _place_site_by_site(self, ask: _Ask, blocked: UnitBitmap, free_runs: FreeRuns | None) -> UnitSet:
+        claim, pool, slices = ask.claim, ask.pool, ask.pool.spec.slices_per_unit
+        if len(set(ask.sites)) < len(ask.sites):  # a site that stands twice must not get one unit twice
             blocked, free_runs = blocked.copy(), None
         runs = []
-        for site in sites:
-            if bit_count > pool.spec.unit_count_at(site) * slices:
-                raise _never_so_many(pool, site, bit_count)
+        for site in ask.sites:
             bits = blocked.at_site(site)
-            if isinstance(claim, Units):
-                fitted = fit_units(bits, bit_count, slices_per_unit=slices)
-            else:
+            if isinstance(claim, Run):
                 fitted = fit_run(
                     bits,
-                    bit_count,
+                    ask.bit_count,
                     align_count=claim.align_count * slices,
                     extent_count_max=claim.extent_count_max,
+                    slices_per_unit=slices,
                     free_runs=free_runs,
                 )
+            else:
+                fitted = fit_units(bits, ask.bit_count, slices_per_unit=slices)
             if fitted is None:
                 is_plain_row = blocked is pool.blocked and pool.spec.site_count == 1
                 free_count = pool.free_count if is_plain_row else bits.count(0)
-                raise self._exhausted(pool, site, bit_count, free_count, is_run=isinstance(claim, Run))
+                raise self._exhausted(pool, site, ask.bit_count, free_count, is_run=isinstance(claim, Run))
             runs.append(fitted)
             if blocked is not pool.blocked:
                 blocked.fill(UnitSet((site,), (fitted,)), 1)
-        return UnitSet(sites, tuple(runs))
+        return UnitSet(ask.sites, tuple(runs))
 
-    def _place_common(self, pool: Pool, sites: tuple[int, ...], blocked: UnitBitmap) -> UnitSet:
-        slices = pool.spec.slices_per_unit
+    def _place_common(self, ask: _Ask, blocked: UnitBitmap) -> UnitSet:
+        pool, sites, slices = ask.pool, ask.sites, ask.pool.spec.slices_per_unit
         unit_count = min(pool.spec.unit_count_at(site) for site in sites)
         fitted = fit_common(blocked, sites, unit_count=unit_count, slices_per_unit=slices)
-        if fitted is None and unit_count == 0:
-            raise _never_so_many(pool, min(sites, key=pool.spec.unit_count_at), slices)
         if fitted is None:
             raise PoolExhausted(
                 f"pool {pool.spec.name} of card {self._card.id} has no unit that is free at all of {len(sites)} sites",
@@ -200,28 +249,6 @@ class _Placer:
                 site_count=len(sites),
             )
         return UnitSet(sites, ((fitted,),))
-
-    def _place_ids(self, claim: Ids, pool: Pool, sites: tuple[int, ...]) -> UnitSet:
-        name = pool.spec.name
-        units = units_of_ids(pool, claim.ids, sites)
-        pending = self._pending.get(name)
-        if pending is not None and not pending.has_none(units):
-            raise InvalidRequest(f"a unit of pool {name} is claimed twice in one request", pool=name)
-        if claim.reservation:
-            mine = self._reservation(claim.reservation).units.get(name)
-            if mine is None or not mine.has_all(units):
-                raise InvalidRequest(
-                    f"reservation {claim.reservation} does not name unit {_ids_text(units, pool)} of pool {name}",
-                    pool=name,
-                    reservation=claim.reservation,
-                )
-        elif not pool.reserved.has_none(units):
-            for reservation in self._reservations.values():
-                if reservation.spec.card == self._card.id and reservation.names_any(name, units):
-                    check_may_use(reservation, self._asker)
-        if not pool.held.has_none(units) or not pool.quarantined.has_none(units):
-            raise self._held(pool, units)
-        return units
 
     # What a claim sees.
 
@@ -232,12 +259,13 @@ class _Placer:
             raise InvalidRequest(f"card {self._card.id} has no pool {name!r}; it has {there}", pool=name, pools=there)
         return pool
 
-    def _view(self, reservation: str, pool: Pool) -> tuple[UnitBitmap, FreeRuns | None]:
+    def _view(self, ask: _Ask) -> tuple[UnitBitmap, FreeRuns | None]:
         """What is blocked for a claim, and the index of it where there is one."""
+        pool = ask.pool
         pending = self._pending.get(pool.spec.name)
-        if not reservation and pending is None:
+        if ask.reservation is None and pending is None:
             return pool.blocked, pool.free_runs
-        view = self._reservation(reservation).blocked_view(pool) if reservation else pool.blocked.copy()
+        view = pool.blocked.copy() if ask.reservation is None else ask.reservation.blocked_view(pool)
         if pending is not None:
             view.bits |= pending.bits
         return view, None
@@ -249,10 +277,11 @@ class _Placer:
         self._pending[name].insert(units)
 
     def _reservation(self, key: str) -> Reservation:
-        found = self._reservations.get(key)
+        here = [one for one in self._reservations.values() if one.spec.card == self._card.id]
+        found = next((one for one in here if one.spec.name == key), None)
+        if found is None:  # one compilation may be reserved on several cards, under several names
+            found = next((one for one in here if one.spec.content_hash == key), None)
         if found is None:
-            found = next((one for one in self._reservations.values() if one.spec.content_hash == key), None)
-        if found is None or found.spec.card != self._card.id:
             raise InvalidRequest(f"card {self._card.id} has no reservation {key!r}", reservation=key)
         check_may_use(found, self._asker)
         return found
@@ -295,6 +324,37 @@ class _Placer:
         }
 
 
+def _check_together(asks: list[_Ask]) -> None:
+    """Refuses claims that cannot be met beside each other, whatever is free."""
+    by_pool: dict[PoolName, list[_Ask]] = {}
+    for ask in asks:
+        by_pool.setdefault(ask.claim.pool, []).append(ask)
+    for name, same_pool in by_pool.items():
+        pool, spec = same_pool[0].pool, same_pool[0].pool.spec
+        if len(same_pool) == 1 and len(set(same_pool[0].sites)) == len(same_pool[0].sites):
+            continue
+        named = UnitBitmap(spec.bits_per_site, spec.site_count)
+        bit_counts: dict[int, int] = {}
+        for ask in same_pool:
+            if ask.units is not None:
+                if not named.has_none(ask.units):
+                    raise InvalidRequest(f"a unit of pool {name} is claimed twice in one request", pool=name)
+                named.insert(ask.units)
+            for site in ask.sites:
+                bit_counts[site] = bit_counts.get(site, 0) + ask.bit_count
+        for site, bit_count in bit_counts.items():
+            _check_capacity(pool, site, bit_count)
+
+
+def _check_capacity(pool: Pool, site: int, bit_count: int) -> None:
+    spec = pool.spec
+    most = spec.unit_count_at(site) * spec.slices_per_unit
+    if bit_count > most:
+        at = f" at site {spec.sites[site]}" if spec.sites else ""
+        text = f"pool {spec.name} has {amount_text(spec, most)} in all{at}, never {amount_text(spec, bit_count)}"
+        raise InvalidRequest(text, pool=spec.name, asked_count=bit_count, unit_count=spec.unit_count_at(site))
+
+
 def _bits_of_units(claim: Units, pool: Pool) -> int:
     spec, slices = pool.spec, pool.spec.slices_per_unit
     bit_count = Fraction(claim.count) * slices
@@ -318,14 +378,6 @@ def _bits_of_run(claim: Run, pool: Pool) -> int:
     if unit_count < 1:
         raise InvalidRequest(f"pool {spec.name}: at least one unit must be asked, not {unit_count}", pool=spec.name)
     return unit_count * spec.slices_per_unit
-
-
-def _never_so_many(pool: Pool, site: int, bit_count: int) -> InvalidRequest:
-    spec = pool.spec
-    most = spec.unit_count_at(site) * spec.slices_per_unit
-    at = f" at site {spec.sites[site]}" if spec.sites else ""
-    text = f"pool {spec.name} has {amount_text(spec, most)} in all{at}, never {amount_text(spec, bit_count)}"
-    return InvalidRequest(text, pool=spec.name, asked_count=bit_count, unit_count=spec.unit_count_at(site))
 
 
 def _held_by(facts: Facts) -> str:

@@ -55,7 +55,7 @@ def parse_profile(text: str) -> Profile:
     """
     try:
         document = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as fault:
+    except (ValueError, RecursionError) as fault:  # also numbers of thousands of digits, and brackets nested as deep
         raise InvalidRequest(f"the profile is no TOML: {fault}") from fault
     unknown = document.keys() - {"name", "description", "pools"}
     if unknown:

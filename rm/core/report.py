@@ -84,6 +84,8 @@ def _compare_reservations(books: Books, card: Card) -> list[str]:
         named = UnitBitmap(pool.spec.bits_per_site, pool.spec.site_count)
         for reservation in mine:
             if name in reservation.units:
+                if (named.bits & reservation.units[name].bits).any():
+                    faults.append(f"card {card.id}: a unit of pool {name} is named by two reservations")
                 named.bits |= reservation.units[name].bits
         if named.bits != pool.reserved.bits:
             faults.append(f"card {card.id}: what is reserved in pool {name} differs from what the reservations name")

@@ -27,7 +27,7 @@ class Config:
     group: str | None
 
 
-class Size(click.ParamType):
+class Size(click.ParamType):  # type: ignore[type-arg, unused-ignore]  # generic since click 8.2
     """A size on the command line."""
 
     name = "size"

@@ -14,7 +14,7 @@ import click
 import structlog
 from leasehold.address import own_run_directory
 
-from rm.core.errors import Refusal
+from rm.core.errors import InvalidRequest, Refusal
 from rm.core.ledger import Ledger
 from rm.daemon.config import (
     CARD_COUNT,
@@ -134,13 +134,23 @@ async def _serve(config: Config) -> int:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopped.set)
-    group_id = grp.getgrnam(config.group).gr_gid if config.group else -1
+    group_id = _group_id(config.group)
     await server.start(config.run_directory, socket_mode=0o660 if config.group else 0o666, group_id=group_id)
     _say_ready(config)
     await stopped.wait()
     _log.info("stopping", leases=len(engine.ledger.leases), failed=failed)
     await server.stop()
     return EXIT_FAULT if failed else 0
+
+
+def _group_id(name: str | None) -> int:
+    """The group that may connect; -1 where everybody may."""
+    if name is None:
+        return -1
+    try:
+        return grp.getgrnam(name).gr_gid
+    except KeyError as fault:
+        raise InvalidRequest(f"there is no group {name!r} on this host") from fault
 
 
 def _say_ready(config: Config) -> None:

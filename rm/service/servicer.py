@@ -316,6 +316,12 @@ def _request_id(request_id: int) -> int:
 
 
 def _fingerprint(message: pb.AcquireRequest | pb.ExtendRequest | pb.GiveBackRequest) -> bytes:
+    """Stands for the parameters of a request, but for how long it waits: a client that asks again waits less."""
+    if isinstance(message, pb.AcquireRequest) and message.HasField("wait_duration"):
+        bare = pb.AcquireRequest()
+        bare.CopyFrom(message)
+        bare.ClearField("wait_duration")
+        message = bare
     return hashlib.blake2b(message.SerializeToString(deterministic=True), digest_size=16).digest()
 
 

@@ -1,0 +1,106 @@
+"""What the blocking and the ``await`` client share: the session of this process, the leases it holds, and forks."""
+
+import itertools
+import os
+import threading
+import time
+import weakref
+from pathlib import Path
+
+from rmapi.v1 import types_pb2
+
+from leasehold.channel import CALL_S
+from leasehold.errors import Closed, DaemonUnavailable
+from leasehold.inherited import inherited_session
+from leasehold.lease import HeldLease
+from leasehold.session import SessionLink
+
+_IDLE_TTL_S = 30.0  # how often the session's thread looks around where nothing is to be renewed
+_clients: "weakref.WeakSet[BaseClient]" = weakref.WeakSet()
+
+
+class BaseClient:
+    """A session with the daemon, opened at the first call, and the leases that this process holds."""
+
+    def __init__(self, run_directory: Path) -> None:
+        """Connects to nobody yet."""
+        self.run_directory = run_directory
+        self._reset()
+        _clients.add(self)
+
+    def _reset(self) -> None:
+        self._pid = os.getpid()
+        self._lock = threading.RLock()
+        self._link: SessionLink | None = None
+        self._leases: dict[str, HeldLease] = {}
+        self._request_ids = itertools.count(1)
+        self._is_closed = False
+
+    def _session(self) -> SessionLink:
+        """The session, opened at the first call; a forked child opens one of its own."""
+        with self._lock:
+            if self._is_closed:
+                raise Closed("the client is closed")
+            if self._link is None:
+                self._link = SessionLink(
+                    self.run_directory,
+                    on_lost=self._on_lost,
+                    on_session_lost=self._on_session_lost,
+                    leases_to_renew=self._leases_to_renew,
+                    inherited=inherited_session(),
+                )
+            return self._link
+
+    def _fetch_windows(self, message: types_pb2.Lease) -> dict[int, int]:
+        """The windows of a lease that has memory: descriptors by the index of their allotment."""
+        if not any(allotment.unit_bytes for allotment in message.allotments):
+            return {}
+        give_up_at = time.monotonic() + CALL_S
+        while True:
+            try:
+                fetched = self._session().fetch_windows(message.id)
+            except DaemonUnavailable:
+                if time.monotonic() >= give_up_at:
+                    raise
+                time.sleep(0.05)
+                continue
+            return {window.allotment_index: fd for window, fd in fetched}
+
+    def _keep(self, lease: HeldLease) -> None:
+        """Begins to renew a lease."""
+        with self._lock:
+            self._leases[lease.id] = lease
+        self._session().renew_now()
+
+    def _drop(self, lease: HeldLease) -> None:
+        with self._lock:
+            self._leases.pop(lease.id, None)
+
+    def _leases_to_renew(self) -> tuple[list[str], float]:
+        with self._lock:
+            ttls = {lease.id: lease.ttl_s for lease in self._leases.values() if lease.ttl_s}
+        return list(ttls), min(ttls.values(), default=_IDLE_TTL_S)
+
+    def _on_lost(self, lease_id: str, cause: str) -> None:
+        with self._lock:
+            lease = self._leases.pop(lease_id, None)
+        if lease is not None:
+            lease._lose(cause)
+
+    def _on_session_lost(self, cause: str) -> None:
+        for lease_id in list(self._leases):
+            self._on_lost(lease_id, cause)
+
+    def _forget_parent(self) -> None:
+        """In a forked child: the session, the channel and the leases are the parent's."""
+        if self._link is not None:
+            self._link.abandon()
+        self._reset()
+
+
+def _forget_parents() -> None:
+    for client in list(_clients):
+        client._forget_parent()
+
+
+os.register_at_fork(after_in_child=_forget_parents)

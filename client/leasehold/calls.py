@@ -1,0 +1,112 @@
+"""Requests out of what users say. Shared by the blocking and the ``await`` client."""
+
+import math
+from collections.abc import Mapping, Sequence
+
+from google.protobuf.duration_pb2 import Duration
+from rmapi.v1 import resource_manager_pb2 as pb
+from rmapi.v1 import types_pb2
+
+from leasehold.claims import Claim, Site, claims_to, site_text
+from leasehold.errors import Invalid
+from leasehold.quantity import parse_duration
+
+_SECONDS_MAX = 10**9
+
+
+def wait_seconds(wait: str | float) -> float:
+    """How long to queue for, in seconds.
+
+    Raises:
+        Invalid: it is no duration.
+    """
+    return _seconds(wait, "a wait")
+
+
+def acquire_request(
+    request_id: int,
+    claims: Sequence[Claim],
+    *,
+    memory: str | int | None,
+    counts: Mapping[str, float | None],
+    card: str | None,
+    wait_s: float,
+    priority: int,
+    ttl: str | float | None,
+    label: str,
+) -> pb.AcquireRequest:
+    """The request to acquire. ``ttl`` may be ``math.inf``: no keepalive is expected.
+
+    Raises:
+        Invalid: a value that no request can have.
+    """
+    if priority:
+        raise Invalid(f"priorities are not served yet: leave out priority={priority}")
+    request = pb.AcquireRequest(
+        request_id=request_id, claims=claims_to(claims, memory, counts), card=card or "", label=label
+    )
+    if wait_s:
+        request.wait_duration.CopyFrom(_duration(wait_s))
+    if ttl is not None:
+        request.ttl_duration.CopyFrom(_duration(0 if ttl == math.inf else _ttl_seconds(ttl)))
+    return request
+
+
+def extend_request(
+    request_id: int,
+    lease_id: str,
+    claims: Sequence[Claim],
+    memory: str | int | None,
+    counts: Mapping[str, float | None],
+) -> pb.ExtendRequest:
+    """The request to extend a lease."""
+    return pb.ExtendRequest(request_id=request_id, lease_id=lease_id, claims=claims_to(claims, memory, counts))
+
+
+def give_back_request(
+    request_id: int, lease_id: str, pool: str, ids: Sequence[int], at: Sequence[Site], *, to_pool: bool
+) -> pb.GiveBackRequest:
+    """The request to give back units.
+
+    Raises:
+        Invalid: an id that none can be.
+    """
+    request = pb.GiveBackRequest(request_id=request_id, lease_id=lease_id, pool=pool, to_pool=to_pool)
+    request.sites.extend(site_text(site) for site in at)
+    for unit in sorted(set(ids)):
+        if isinstance(unit, bool) or not isinstance(unit, int) or not 0 <= unit < 1 << 62:
+            raise Invalid(f"{unit!r} is no unit of pool {pool}")
+        if request.ranges and request.ranges[-1].stop == unit:
+            request.ranges[-1].stop += 1
+        else:
+            request.ranges.append(types_pb2.UnitRange(start=unit, stop=unit + 1))
+    return request
+
+
+def explain_request(
+    claims: Sequence[Claim], *, memory: str | int | None, counts: Mapping[str, float | None], card: str | None
+) -> pb.ExplainRequest:
+    """The request to explain."""
+    return pb.ExplainRequest(claims=claims_to(claims, memory, counts), card=card or "")
+
+
+def _ttl_seconds(ttl: str | float) -> float:
+    seconds = _seconds(ttl, "a ttl")
+    if seconds == 0:
+        raise Invalid("a ttl of 0 s would never hold; use math.inf for a lease without a keepalive")
+    return seconds
+
+
+def _seconds(value: str | float, what: str) -> float:
+    try:
+        seconds = parse_duration(value)
+    except ValueError as fault:
+        raise Invalid(f"{what}: {fault}") from fault
+    if seconds > _SECONDS_MAX:
+        raise Invalid(f"{what} of {seconds:g} s is too long")
+    return seconds
+
+
+def _duration(seconds: float) -> Duration:
+    nanos = round(seconds * 1e9)
+    return Duration(seconds=nanos // 10**9, nanos=nanos % 10**9)

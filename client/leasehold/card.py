@@ -1,0 +1,164 @@
+"""What the daemon tells about cards, pools and leases, as plain values."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from fractions import Fraction
+
+from rmapi.v1 import types_pb2 as pb
+
+from leasehold.claims import Site, site_from
+
+
+@dataclass(frozen=True, slots=True)
+class PoolStatus:
+    """The state of one pool. Counts are whole units; where the pool has slices they may be fractions.
+
+    ``used`` is held by leases; ``reserved`` is set aside, held or not; ``quarantined`` is held by nobody and not yet
+    proven idle. ``used_bytes`` is memory really touched, 0 where the card cannot tell.
+    """
+
+    name: str
+    unit_count: int
+    site_count: int
+    unit_bytes: int
+    slices: int
+    total: float
+    free: float
+    used: float
+    reserved: float
+    quarantined: float
+    largest_run: float
+    waiters: int
+    used_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """One device. ``core_cpus`` is the CPU number behind each core, where cores are CPUs."""
+
+    id: str
+    profile: str
+    backend: str
+    pools: list[PoolStatus]
+    core_cpus: tuple[int, ...]
+
+    def pool(self, name: str) -> PoolStatus:
+        """The pool called ``name``.
+
+        Raises:
+            KeyError: the card has none.
+        """
+        for pool in self.pools:
+            if pool.name == name:
+                return pool
+        raise KeyError(name)
+
+
+@dataclass(frozen=True, slots=True)
+class Allotment:
+    """What one claim got: ``at`` are its sites (empty where the pool has one), ``ranges`` the unit ids at each of them.
+
+    A range is half-open. Every site has the same number of ids, so ``ids[i * n : (i + 1) * n]`` are those at ``at[i]``.
+    """
+
+    pool: str
+    at: tuple[Site, ...]
+    ranges: tuple[tuple[range, ...], ...]
+
+    @property
+    def ids(self) -> tuple[int, ...]:
+        """All unit ids, in the order of the sites; a unit of which it has slices stands once."""
+        return tuple(unit for at_site in self.ranges for one in at_site for unit in one)
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseInfo:
+    """A live lease, whoever holds it. ``pid``, ``uid`` and ``command`` are its holder's."""
+
+    id: str
+    token: int
+    card: str
+    allotments: tuple[Allotment, ...]
+    pid: int
+    uid: int
+    command: str
+    label: str
+    ttl: float | None
+    granted: datetime
+    memory_bytes: int
+    used_bytes: int
+
+
+def card_from(message: pb.Card) -> Card:
+    """A card out of its message."""
+    return Card(
+        id=message.id,
+        profile=message.profile,
+        backend=message.backend,
+        pools=[pool_from(pool) for pool in message.pools],
+        core_cpus=tuple(message.core_cpus),
+    )
+
+
+def pool_from(message: pb.PoolStatus) -> PoolStatus:
+    """The state of a pool out of its message."""
+
+    def units(bit_count: int) -> float:
+        whole, rest = divmod(bit_count, message.slices_per_unit or 1)
+        return whole if not rest else bit_count / message.slices_per_unit
+
+    return PoolStatus(
+        name=message.name,
+        unit_count=message.unit_count,
+        site_count=message.site_count,
+        unit_bytes=message.unit_bytes,
+        slices=message.slices_per_unit,
+        total=units(message.total_count),
+        free=units(message.free_count),
+        used=units(message.held_count),
+        reserved=units(message.reserved_count),
+        quarantined=units(message.quarantined_count),
+        largest_run=units(message.largest_run_count),
+        waiters=message.waiter_count,
+        used_bytes=message.used_bytes,
+    )
+
+
+def allotment_from(message: pb.Allotment) -> Allotment:
+    """An allotment out of its message. In a pool with slices an id is that of the unit."""
+    slices = message.slices_per_unit or 1
+    at = tuple(site_from(site) for site in message.sites)
+    runs = tuple(
+        tuple(range(one.start // slices, -(-one.stop // slices)) for one in ranges.ranges) for ranges in message.units
+    )
+    return Allotment(message.pool, at, runs * len(at) if len(runs) == 1 and at else runs)
+
+
+def unit_count_of(message: pb.Allotment) -> Fraction:
+    """Units of an allotment, over all sites; a fraction where it has slices of one."""
+    bits = sum(one.stop - one.start for ranges in message.units for one in ranges.ranges)
+    sites = len(message.sites) if len(message.units) == 1 and message.sites else 1
+    return Fraction(bits * sites, message.slices_per_unit or 1)
+
+
+def memory_bytes_of(message: pb.Allotment) -> int:
+    """Bytes of an allotment of memory; 0 for other pools."""
+    return int(unit_count_of(message) * message.unit_bytes)
+
+
+def lease_info_from(message: pb.Lease) -> LeaseInfo:
+    """A lease out of its message."""
+    return LeaseInfo(
+        id=message.id,
+        token=message.token,
+        card=message.card,
+        allotments=tuple(allotment_from(allotment) for allotment in message.allotments),
+        pid=message.holder.pid,
+        uid=message.holder.uid,
+        command=message.holder.command,
+        label=message.label,
+        ttl=message.ttl_duration.ToNanoseconds() / 1e9 if message.HasField("ttl_duration") else None,
+        granted=datetime.fromtimestamp(message.grant_time.ToNanoseconds() / 1e9, UTC),
+        memory_bytes=sum(memory_bytes_of(allotment) for allotment in message.allotments),
+        used_bytes=message.used_bytes,
+    )

@@ -1,0 +1,103 @@
+"""The gRPC channel to the daemon: its options, what its errors mean, and when a call is tried again."""
+
+import random
+import time
+from pathlib import Path
+from typing import Any
+
+import grpc
+from google.protobuf.json_format import MessageToDict
+from rmapi.v1 import types_pb2 as pb
+
+from leasehold.address import GRPC_SOCKET
+from leasehold.errors import DaemonUnavailable, LeaseholdError, refused
+
+RETRY_S = 30.0  # how long a call outlives a daemon that restarts
+CALL_S = 10.0  # how long the daemon may take for an answer that waits for nothing
+ERROR_TRAILER = "rmapi-error-bin"
+SESSION_UNKNOWN = "SESSION_UNKNOWN"
+
+# Without these a client shares its connection with others of the process (and with a forked child), and takes up to
+# 14 s to notice that the daemon is back.
+OPTIONS: tuple[tuple[str, int], ...] = (
+    ("grpc.use_local_subchannel_pool", 1),
+    ("grpc.initial_reconnect_backoff_ms", 50),
+    ("grpc.min_reconnect_backoff_ms", 50),
+    ("grpc.max_reconnect_backoff_ms", 500),
+    ("grpc.enable_http_proxy", 0),
+    ("grpc.enable_retries", 0),
+    ("grpc.max_receive_message_length", 64 << 20),
+)
+
+
+class SessionUnknown(LeaseholdError):
+    """The daemon does not know the session: it was restarted. Never leaves the library."""
+
+
+def target(run_directory: Path) -> str:
+    """The gRPC address in a run directory."""
+    return f"unix:{run_directory / GRPC_SOCKET}"
+
+
+def detail_of(fault: grpc.RpcError) -> pb.ErrorDetail | None:
+    """Why the daemon refused a call, in its own words; None where it said nothing."""
+    trailers: Any = fault.trailing_metadata() if hasattr(fault, "trailing_metadata") else None
+    for key, value in trailers or ():
+        if key == ERROR_TRAILER:
+            return pb.ErrorDetail.FromString(value)
+    return None
+
+
+def refusal_of(detail: pb.ErrorDetail) -> LeaseholdError:
+    """The error that a user gets for a refusal."""
+    if detail.reason == SESSION_UNKNOWN:
+        return SessionUnknown(detail.message)
+    return refused(detail.reason, detail.message, _facts(MessageToDict(detail.facts)))
+
+
+class Attempts:
+    """The tries of one call. ``after`` is asked after each fault whether there is another."""
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+        self._give_up_at = time.monotonic() + RETRY_S
+        self._pause_s = 0.05
+
+    def after(self, fault: grpc.RpcError) -> float:
+        """How long to pause before the next try.
+
+        Raises:
+            Refused, SessionUnknown: the daemon's own answer.
+            DaemonUnavailable: there was no answer for 30 s.
+        """
+        if _code_of(fault) is not grpc.StatusCode.UNAVAILABLE:
+            raise self.told(self._what, fault) from fault
+        if time.monotonic() >= self._give_up_at:
+            raise DaemonUnavailable(f"no daemon answered {self._what} for {RETRY_S:g} s") from fault
+        pause_s = self._pause_s * random.uniform(0.5, 1.0)
+        self._pause_s = min(self._pause_s * 2, 1.0)
+        return pause_s
+
+    @staticmethod
+    def told(what: str, fault: grpc.RpcError) -> LeaseholdError:
+        """The error that a user gets for a fault of a call that is not tried again."""
+        detail = detail_of(fault)
+        if detail is not None:
+            return refusal_of(detail)
+        if _code_of(fault) is grpc.StatusCode.DEADLINE_EXCEEDED:
+            return DaemonUnavailable(f"the daemon gave no answer to {what} in time")
+        text = fault.details() if isinstance(fault, grpc.Call | grpc.aio.AioRpcError) else str(fault)
+        return DaemonUnavailable(f"the daemon failed at {what}: {text}")
+
+
+def _code_of(fault: grpc.RpcError) -> grpc.StatusCode:
+    return fault.code() if isinstance(fault, grpc.Call | grpc.aio.AioRpcError) else grpc.StatusCode.UNKNOWN
+
+
+def _facts(value: Any) -> Any:  # noqa: ANN401 - JSON
+    """Numbers that are whole as ``int``: the wire knows only doubles."""
+    if isinstance(value, dict):
+        return {key: _facts(entry) for key, entry in value.items()}
+    if isinstance(value, list):
+        return [_facts(entry) for entry in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value

@@ -1,0 +1,305 @@
+"""The blocking client: one session with the daemon, shared by all threads of a process."""
+
+import os
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from typing import Any
+
+import grpc
+from rmapi.v1 import resource_manager_pb2 as pb
+from rmapi.v1 import resource_manager_pb2_grpc as pb_grpc
+from rmapi.v1 import types_pb2
+
+from leasehold import calls
+from leasehold.address import find_run_directory
+from leasehold.base_client import BaseClient
+from leasehold.card import Card, LeaseInfo, card_from, lease_info_from
+from leasehold.channel import CALL_S, OPTIONS, Attempts, SessionUnknown, target
+from leasehold.claims import Claim, Site
+from leasehold.errors import Invalid, LeaseholdError, NotFound, Refused
+from leasehold.inherited import inherited_lease_id
+from leasehold.lease import Lease
+
+_FORGO_S = 2.0  # how long to try to give back what may have been granted and was not told
+_graveyard: list[grpc.Channel] = []  # a forked child must not close its parent's channels
+
+
+def connect(address: str | os.PathLike[str] | None = None, *, door: str | None = None) -> "Client":
+    """Opens a session with the daemon, for this process. It ends with the client's block, or with the process.
+
+    ``address`` is the daemon's run directory; unless given, ``$LEASEHOLD_ADDRESS``, the user's own, or the system's.
+
+    Raises:
+        DaemonUnavailable: no daemon is there; the text says how to start one.
+    """
+    client = Client(address, door=door)
+    client._session()
+    return client
+
+
+class Client(BaseClient):
+    """A connection to the daemon. Any thread may use it; a forked child gets a session of its own.
+
+    Every call outlives a daemon that restarts, for 30 s, and is carried out once, however often it is sent.
+    """
+
+    def __init__(self, address: str | os.PathLike[str] | None = None, *, door: str | None = None) -> None:
+        """Connects at the first call; ``connect`` does so at once."""
+        if (door or os.environ.get("LEASEHOLD_DOOR") or "grpc") != "grpc":
+            raise Invalid("this version has one door, 'grpc'")
+        self._channel: grpc.Channel | None = None
+        self._core_cpus: dict[str, tuple[int, ...]] = {}
+        super().__init__(find_run_directory(address))
+
+    # Leases.
+
+    def acquire(
+        self,
+        *claims: Claim,
+        memory: str | int | None = None,
+        cores: float | None = None,
+        streams: int | None = None,
+        card: str | None = None,
+        wait: str | float = 0.0,
+        priority: int = 0,
+        ttl: str | float | None = None,
+        label: str = "",
+        **counts: float | None,
+    ) -> Lease:
+        """Takes everything that is claimed, from one card, or nothing.
+
+        Any pool can be named with a count (``vdec=2``). ``wait`` is how long to queue, in seconds or as ``"30s"``; 0
+        refuses at once. ``ttl`` is how long the lease outlives a process that hangs; ``math.inf`` means for ever.
+
+        Raises:
+            Refused: one of its kinds says why; nothing was taken.
+            DaemonUnavailable: there was no answer; whatever was granted meanwhile is given back.
+        """
+        wait_s = calls.wait_seconds(wait)
+        all_counts = {"cores": cores, "streams": streams, **counts}
+        request = calls.acquire_request(
+            next(self._request_ids),
+            claims,
+            memory=memory,
+            counts=all_counts,
+            card=card,
+            wait_s=wait_s,
+            priority=priority,
+            ttl=ttl,
+            label=label,
+        )
+        try:
+            response: pb.AcquireResponse = self._call("Acquire", request, wait_s=wait_s)
+            return self._take(response.lease)
+        except Refused:
+            raise
+        except BaseException:  # in doubt, also by Ctrl-C: it may have been granted
+            self._forgo(request.request_id)
+            raise
+
+    def inherited(self) -> Lease:
+        """The lease that ``rmctl run`` took before this process became this program.
+
+        Raises:
+            NotFound: this process was not started by ``rmctl run``.
+        """
+        lease_id = inherited_lease_id()
+        if not lease_id:
+            raise NotFound("this process has inherited no lease; start it with 'rmctl run ... -- COMMAND'")
+        known = self._leases.get(lease_id)
+        if isinstance(known, Lease):
+            return known
+        response: pb.GetLeaseResponse = self._call("GetLease", pb.GetLeaseRequest(lease_id=lease_id))
+        return self._take(response.lease)
+
+    def leases(self, pool: str = "") -> list[LeaseInfo]:
+        """All live leases of all processes, oldest first; only those with units of ``pool`` where it is given."""
+        return [lease_info_from(message) for message in self.lease_messages(pool)]
+
+    # What there is.
+
+    def cards(self) -> list[Card]:
+        """The cards, with the state of their pools."""
+        response: pb.ListCardsResponse = self._read("ListCards", pb.ListCardsRequest())
+        return [card_from(card) for card in response.cards]
+
+    def status(self) -> pb.GetStatusResponse:
+        """The daemon at a glance, as its message."""
+        response: pb.GetStatusResponse = self._read("GetStatus", pb.GetStatusRequest())
+        return response
+
+    def bitmap(self, pool: str, card: str | None = None) -> types_pb2.PoolBitmap:
+        """The bits of a pool, as their message.
+
+        Raises:
+            Invalid: no such card or pool.
+        """
+        response: pb.GetBitmapResponse = self._read("GetBitmap", pb.GetBitmapRequest(card=card or "", pool=pool))
+        return response.bitmap
+
+    def lease_messages(self, pool: str = "") -> Iterator[types_pb2.Lease]:
+        """All live leases as their messages, page by page."""
+        request = pb.ListLeasesRequest(pool=pool)
+        while True:
+            page: pb.ListLeasesResponse = self._read("ListLeases", request)
+            yield from page.leases
+            if not page.next_page_token:
+                return
+            request.page_token = page.next_page_token
+
+    def events(self, *, past: int = 0, follow: bool = True) -> Iterator[types_pb2.Event]:
+        """What happens to leases: up to ``past`` events that were, then, with ``follow``, new ones without end.
+
+        Raises:
+            DaemonUnavailable: the daemon went away.
+        """
+        request = pb.WatchEventsRequest(past_count=past, follow=follow)
+        stream = self._stub().WatchEvents(request, wait_for_ready=False)
+        try:
+            for response in stream:
+                yield response.event
+        except grpc.RpcError as fault:
+            raise Attempts.told("WatchEvents", fault) from fault
+        finally:
+            stream.cancel()
+
+    def explain(
+        self,
+        *claims: Claim,
+        memory: str | int | None = None,
+        cores: float | None = None,
+        streams: int | None = None,
+        card: str | None = None,
+        **counts: float | None,
+    ) -> pb.ExplainResponse:
+        """What would happen to a request now, and why, as its message. Takes nothing."""
+        all_counts = {"cores": cores, "streams": streams, **counts}
+        request = calls.explain_request(claims, memory=memory, counts=all_counts, card=card)
+        response: pb.ExplainResponse = self._read("Explain", request)
+        return response
+
+    def check(self) -> pb.CheckConsistencyResponse:
+        """Has the daemon compare its bitmaps with its leases; the differences, as their message."""
+        response: pb.CheckConsistencyResponse = self._read("CheckConsistency", pb.CheckConsistencyRequest())
+        return response
+
+    # Ending.
+
+    def close(self) -> None:
+        """Ends the session: every lease of it is released, every wait withdrawn. Does nothing a second time.
+
+        Raises:
+            WindowInUse: arrays of a lease's memory live; nothing was ended after that lease.
+        """
+        if self._is_closed or self._pid != os.getpid():
+            return
+        for lease in list(self._leases.values()):
+            assert isinstance(lease, Lease)
+            with suppress(Refused):
+                lease.release()
+        self._hang_up()
+
+    def __enter__(self) -> "Client":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, fault: BaseException | None, trace: object) -> None:
+        if fault is not None:
+            for lease in list(self._leases.values()):
+                lease._abandon_windows()
+        self.close()
+
+    def __repr__(self) -> str:
+        state = "closed" if self._is_closed else f"{len(self._leases)} leases"
+        return f"<Client {self.run_directory}: {state}>"
+
+    # What a lease asks of its client.
+
+    def _release(self, lease: Lease, *, to_pool: bool) -> None:
+        self._call("Release", pb.ReleaseRequest(lease_id=lease.id, to_pool=to_pool))
+        self._drop(lease)
+
+    def _extend(
+        self, lease: Lease, claims: tuple[Claim, ...], memory: str | int | None, counts: dict[str, float | None]
+    ) -> None:
+        request = calls.extend_request(next(self._request_ids), lease.id, claims, memory, counts)
+        response: pb.ExtendResponse = self._call("Extend", request)
+        known = set(lease._windows)
+        windows = self._fetch_windows(response.lease)
+        for index in known & windows.keys():
+            os.close(windows.pop(index))
+        lease._grow(response.lease, windows)
+
+    def _give_back(self, lease: Lease, pool: str, ids: Sequence[int], at: Sequence[Site], *, to_pool: bool) -> None:
+        request = calls.give_back_request(next(self._request_ids), lease.id, pool, ids, at, to_pool=to_pool)
+        response: pb.GiveBackResponse = self._call("GiveBack", request)
+        if response.lease.allotments:
+            lease._grow(response.lease, {})
+        else:
+            lease._is_released = True
+            self._drop(lease)
+
+    # Calling.
+
+    def _take(self, message: types_pb2.Lease) -> Lease:
+        windows = self._fetch_windows(message)
+        lease = Lease(self, message, core_cpus=self._cpus_of(message), windows=windows)
+        self._keep(lease)
+        return lease
+
+    def _cpus_of(self, message: types_pb2.Lease) -> tuple[int, ...]:
+        if not any(allotment.pool == "cores" for allotment in message.allotments):
+            return ()
+        if message.card not in self._core_cpus:
+            self._core_cpus.update({card.id: card.core_cpus for card in self.cards()})
+        return self._core_cpus[message.card]
+
+    def _forgo(self, request_id: int) -> None:
+        with suppress(LeaseholdError, grpc.RpcError):
+            request = pb.ReleaseRequest(request_id=request_id)
+            self._stub().Release(request, timeout=_FORGO_S, metadata=self._session().metadata)
+
+    def _read(self, method: str, request: Any) -> Any:  # noqa: ANN401 - one of many messages
+        return self._call(method, request, needs_session=False)
+
+    def _call(self, method: str, request: Any, *, wait_s: float = 0.0, needs_session: bool = True) -> Any:  # noqa: ANN401
+        """Sends a request until it is answered, for 30 s of a daemon that is not there."""
+        attempts = Attempts(method)
+        wait_until = time.monotonic() + wait_s
+        while True:
+            link = self._session() if needs_session else None
+            metadata = link.metadata if link else ()
+            try:
+                left_s = max(0.0, wait_until - time.monotonic())
+                return getattr(self._stub(), method)(request, timeout=left_s + CALL_S, metadata=metadata)
+            except grpc.RpcError as fault:
+                try:
+                    pause_s = attempts.after(fault)
+                except SessionUnknown:
+                    if link is None:
+                        raise
+                    link.wait_for_other_session(metadata[0][1], CALL_S)
+                    continue
+            time.sleep(pause_s)
+
+    def _stub(self) -> pb_grpc.ResourceManagerServiceStub:
+        with self._lock:
+            if self._channel is None:
+                self._channel = grpc.insecure_channel(target(self.run_directory), OPTIONS)
+            return pb_grpc.ResourceManagerServiceStub(self._channel)
+
+    def _hang_up(self) -> None:
+        with self._lock:
+            self._is_closed = True
+            link, channel = self._link, self._channel
+            self._link = self._channel = None
+        if link is not None:
+            link.close()
+        if channel is not None:
+            channel.close()
+
+    def _forget_parent(self) -> None:
+        if self._channel is not None:
+            _graveyard.append(self._channel)
+            self._channel = None
+        super()._forget_parent()

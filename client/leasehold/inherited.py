@@ -1,0 +1,25 @@
+"""What ``rmctl run`` leaves in the environment of the command it becomes: same process, same session, same lease."""
+
+import os
+from collections.abc import Mapping
+
+SESSION = "LEASEHOLD_SESSION"
+LEASE = "LEASEHOLD_LEASE"
+_PID = "LEASEHOLD_PID"
+
+
+def inheritance(session_id: str, secret: str, lease_id: str) -> Mapping[str, str]:
+    """The variables that hand a session and its lease to the command this process becomes."""
+    return {SESSION: f"{session_id}:{secret}", LEASE: lease_id, _PID: str(os.getpid())}
+
+
+def inherited_session() -> tuple[str, str] | None:
+    """The session (id, secret) that this process had before it became what it is; None for its children too."""
+    session_id, _, secret = os.environ.get(SESSION, "").partition(":")
+    is_ours = os.environ.get(_PID) == str(os.getpid())
+    return (session_id, secret) if is_ours and session_id and secret else None
+
+
+def inherited_lease_id() -> str:
+    """The lease of that session; empty where there is none."""
+    return os.environ.get(LEASE, "") if inherited_session() else ""

@@ -1,0 +1,354 @@
+"""The client's end of the session socket: who we are to the daemon, our windows, our keepalives, news of our leases.
+
+One thread reads. It opens the session anew where a connection breaks: the same session where the daemon still knows it,
+else a new one, and then every lease of the old one is lost.
+"""
+
+import array
+import os
+import random
+import select
+import socket
+import struct
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from leasehold.address import SESSION_SOCKET
+from leasehold.channel import CALL_S, SESSION_UNKNOWN, refusal_of
+from leasehold.errors import Closed, DaemonUnavailable, LeaseholdError
+from rmapi.v1 import resource_manager_pb2 as rm_pb
+from rmapi.v1 import session_pb2 as pb
+
+PROTOCOL_VERSION = 1
+_LENGTH = struct.Struct(">I")
+_CHUNK_BYTES = 65_536
+_DESCRIPTORS_MAX = 64
+_HANDSHAKE_S = 5.0
+
+
+@dataclass(slots=True)
+class _Answer:
+    """What one frame is answered with."""
+
+    arrived: threading.Event = field(default_factory=threading.Event)
+    frame: pb.ServerFrame | None = None
+    descriptors: list[int] = field(default_factory=list)
+
+
+class SessionLink:
+    """A session with the daemon. Thread-safe.
+
+    ``on_lost`` is called from the reading thread with each lease that is lost and why. ``leases_to_renew`` answers the
+    leases that need a keepalive, and the shortest ttl among them in seconds.
+    """
+
+    def __init__(
+        self,
+        run_directory: Path,
+        *,
+        on_lost: Callable[[str, str], None],
+        on_session_lost: Callable[[str], None],
+        leases_to_renew: Callable[[], tuple[Sequence[str], float]],
+        inherited: tuple[str, str] | None = None,
+    ) -> None:
+        """Opens a session, or attaches to the ``inherited`` one (id, secret) that this process had before an exec.
+
+        Raises:
+            DaemonUnavailable: no daemon is there.
+        """
+        self._path = run_directory / SESSION_SOCKET
+        self._on_lost = on_lost
+        self._on_session_lost = on_session_lost
+        self._leases_to_renew = leases_to_renew
+        self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
+        self._answers: dict[int, _Answer] = {}
+        self._last_correlation_id = 0
+        self._closing = False
+        self._wake_fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        try:
+            self._socket, opened = self._connect(inherited)
+        except BaseException:
+            os.close(self._wake_fd)
+            raise
+        self.session_id, self.secret = opened.session_id, opened.session_secret
+        self._renew_at = time.monotonic()
+        self._thread = threading.Thread(target=self._run, name="leasehold-session", daemon=True)
+        self._thread.start()
+
+    @property
+    def metadata(self) -> tuple[tuple[str, str], ...]:
+        """What tells a gRPC call's server who calls."""
+        with self._lock:
+            return (("rmapi-session-id", self.session_id), ("rmapi-session-secret", self.secret))
+
+    def fetch_windows(self, lease_id: str) -> list[tuple[pb.Window, int]]:
+        """The windows of a lease, each with a descriptor that the caller owns.
+
+        Raises:
+            Refused: the lease is not ours, or has ended.
+            DaemonUnavailable: there was no answer.
+        """
+        answer = self._ask(pb.ClientFrame(fetch_windows=pb.FetchWindows(lease_id=lease_id)), CALL_S)
+        assert answer.frame is not None
+        return list(zip(answer.frame.windows.windows, answer.descriptors, strict=True))
+
+    def wait_for_other_session(self, known_id: str, timeout_s: float) -> None:
+        """Waits until the session is another than ``known_id``, which the daemon no longer knows."""
+        with self._changed:
+            if self.session_id == known_id:
+                self._hang_up()  # the reading thread then connects anew, and is told the same
+            self._changed.wait_for(lambda: self.session_id != known_id or self._closing, timeout_s)
+
+    def renew_now(self) -> None:
+        """Makes the thread look anew at which leases to renew, and when."""
+        self._renew_at = min(self._renew_at, time.monotonic() + self._period_s())
+        self._wake()
+
+    def close(self) -> None:
+        """Says goodbye: the session ends with its leases, politely. Does nothing where no daemon is there."""
+        with suppress(LeaseholdError):
+            self._ask(pb.ClientFrame(close_session=pb.CloseSession()), CALL_S, is_last=True)
+        self._closing = True
+        self._wake()
+        if threading.current_thread() is not self._thread:
+            self._thread.join()
+        self._socket.close()
+        os.close(self._wake_fd)
+
+    def abandon(self) -> None:
+        """Lets go of the descriptors without a word: in a forked child the session is the parent's."""
+        for fd in (self._socket.detach(), self._wake_fd):
+            with suppress(OSError):
+                os.close(fd)
+
+    # Asking.
+
+    def _ask(self, frame: pb.ClientFrame, timeout_s: float, *, is_last: bool = False) -> _Answer:
+        answer = _Answer()
+        with self._lock:
+            if self._closing:
+                raise Closed("the client is closed")
+            self._last_correlation_id += 1
+            frame.correlation_id = self._last_correlation_id
+            self._answers[frame.correlation_id] = answer
+            self._closing = is_last
+            try:
+                _send(self._socket, frame)
+            except OSError as fault:
+                del self._answers[frame.correlation_id]
+                raise DaemonUnavailable("the connection to the daemon is broken") from fault
+        if not answer.arrived.wait(timeout_s):
+            self._answers.pop(frame.correlation_id, None)
+            raise DaemonUnavailable(f"the daemon gave no answer for {timeout_s:g} s")
+        if answer.frame is None:
+            raise DaemonUnavailable("the connection to the daemon broke")
+        if answer.frame.WhichOneof("body") == "fault":
+            raise refusal_of(answer.frame.fault.detail)
+        return answer
+
+    # The reading thread.
+
+    def _run(self) -> None:
+        while True:
+            reader = _Reader(self._socket)
+            self._read_until_broken(reader)
+            reader.close()
+            for answer in list(self._answers.values()):
+                answer.arrived.set()
+            self._answers.clear()
+            if self._closing or not self._reconnect():
+                return
+
+    def _read_until_broken(self, reader: "_Reader") -> None:
+        poll = select.poll()
+        poll.register(self._socket, select.POLLIN)
+        poll.register(self._wake_fd, select.POLLIN)
+        while True:
+            ready = dict(poll.poll(max(0.0, self._renew_at - time.monotonic()) * 1000))
+            if self._wake_fd in ready:
+                with suppress(BlockingIOError):
+                    os.eventfd_read(self._wake_fd)
+            try:
+                if time.monotonic() >= self._renew_at:
+                    self._renew()
+                if self._socket.fileno() in ready:
+                    for frame, descriptors in reader.read():
+                        self._take(frame, descriptors)
+            except (OSError, EOFError):
+                return
+            if self._closing and not self._answers:
+                return
+
+    def _take(self, frame: pb.ServerFrame, descriptors: list[int]) -> None:
+        match frame.WhichOneof("body"):
+            case "lease_ended":
+                self._on_lost(frame.lease_ended.lease_id, frame.lease_ended.cause)
+            case "keep_alive":
+                for lease_id in frame.keep_alive.lost_lease_ids:
+                    self._on_lost(lease_id, "the daemon no longer has it")
+            case _:
+                answer = self._answers.pop(frame.correlation_id, None)
+                if answer is None:
+                    for fd in descriptors:
+                        os.close(fd)
+                    return
+                answer.frame, answer.descriptors = frame, descriptors
+                answer.arrived.set()
+
+    def _renew(self) -> None:
+        lease_ids, _ = self._leases_to_renew()
+        self._renew_at = time.monotonic() + self._period_s()
+        if lease_ids:
+            with self._lock:
+                _send(self._socket, pb.ClientFrame(keep_alive=rm_pb.KeepAliveRequest(lease_ids=lease_ids)))
+
+    def _period_s(self) -> float:
+        """A third of the shortest ttl, less some jitter."""
+        _, ttl_s = self._leases_to_renew()
+        return ttl_s / 3 * random.uniform(0.8, 1.0)
+
+    def _reconnect(self) -> bool:
+        """Connects again, however long that takes; answers False where the client is closed meanwhile."""
+        pause_s = 0.02
+        while not self._closing:
+            try:
+                connection, opened = self._connect((self.session_id, self.secret))
+            except DaemonUnavailable:
+                select.select([self._wake_fd], [], [], pause_s * random.uniform(0.5, 1.0))
+                pause_s = min(pause_s * 2, 0.5)
+                continue
+            with self._changed:
+                self._socket.close()
+                self._socket = connection
+                is_other = opened.session_id != self.session_id
+                self.session_id, self.secret = opened.session_id, opened.session_secret
+                self._changed.notify_all()
+            if is_other:
+                self._on_session_lost("the daemon was restarted and does not know it")
+            self._renew_at = time.monotonic()
+            return True
+        return False
+
+    # Connecting.
+
+    def _connect(self, known: tuple[str, str] | None) -> tuple[socket.socket, pb.SessionOpened]:
+        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+        try:
+            connection.settimeout(_HANDSHAKE_S)
+            connection.connect(str(self._path))
+            _check_server(connection, self._path)
+            opened = self._greet(connection, known)
+            connection.settimeout(None)
+        except OSError as fault:
+            connection.close()
+            where = self._path.parent
+            raise DaemonUnavailable(f"no daemon serves in {where}; start one with 'rmd --run-dir {where}'") from fault
+        except BaseException:
+            connection.close()
+            raise
+        return connection, opened
+
+    def _greet(self, connection: socket.socket, known: tuple[str, str] | None) -> pb.SessionOpened:
+        """Attaches to the known session, or opens one where there is none any more."""
+        if known is not None:
+            attach = pb.AttachSession(protocol_version=PROTOCOL_VERSION, session_id=known[0], session_secret=known[1])
+            answer = _exchange(connection, pb.ClientFrame(correlation_id=1, attach_session=attach))
+            if answer.WhichOneof("body") == "session_opened":
+                return answer.session_opened
+            if answer.fault.detail.reason != SESSION_UNKNOWN:
+                raise refusal_of(answer.fault.detail)
+        opening = pb.OpenSession(protocol_version=PROTOCOL_VERSION)
+        answer = _exchange(connection, pb.ClientFrame(correlation_id=2, open_session=opening))
+        if answer.WhichOneof("body") != "session_opened":
+            raise refusal_of(answer.fault.detail)
+        return answer.session_opened
+
+    def _hang_up(self) -> None:
+        with suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
+
+    def _wake(self) -> None:
+        os.eventfd_write(self._wake_fd, 1)
+
+
+class _Reader:
+    """Turns the bytes of one connection into frames, each with the descriptors that came with it."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._socket = connection
+        self._received = bytearray()
+        self._descriptors: deque[int] = deque()
+
+    def read(self) -> list[tuple[pb.ServerFrame, list[int]]]:
+        """Reads once, and answers the frames that are complete.
+
+        Raises:
+            EOFError, OSError: the connection is broken.
+        """
+        room = socket.CMSG_SPACE(_DESCRIPTORS_MAX * array.array("i").itemsize)
+        chunk, ancillary, flags, _ = self._socket.recvmsg(_CHUNK_BYTES, room, socket.MSG_CMSG_CLOEXEC)
+        for level, kind, data in ancillary:
+            if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
+                received = array.array("i")
+                received.frombytes(data[: len(data) - len(data) % received.itemsize])
+                self._descriptors.extend(received)
+        if not chunk:
+            raise EOFError
+        if flags & socket.MSG_CTRUNC:
+            raise OSError("this process has no descriptor left for a window")
+        self._received += chunk
+        frames = []
+        while (frame := self._next_frame()) is not None:
+            count = len(frame.windows.windows)
+            frames.append((frame, [self._descriptors.popleft() for _ in range(count)]))
+        return frames
+
+    def close(self) -> None:
+        """Closes descriptors that no frame claimed."""
+        while self._descriptors:
+            os.close(self._descriptors.popleft())
+
+    def _next_frame(self) -> pb.ServerFrame | None:
+        if len(self._received) < _LENGTH.size:
+            return None
+        (length,) = _LENGTH.unpack_from(self._received)
+        if len(self._received) < _LENGTH.size + length:
+            return None
+        frame = pb.ServerFrame.FromString(bytes(self._received[_LENGTH.size : _LENGTH.size + length]))
+        del self._received[: _LENGTH.size + length]
+        return frame
+
+
+def _send(connection: socket.socket, frame: pb.ClientFrame) -> None:
+    body = frame.SerializeToString()
+    connection.sendall(_LENGTH.pack(len(body)) + body)
+
+
+def _exchange(connection: socket.socket, frame: pb.ClientFrame) -> pb.ServerFrame:
+    """Sends a frame and waits for its answer, before anybody else uses the connection."""
+    _send(connection, frame)
+    (length,) = _LENGTH.unpack(_receive(connection, _LENGTH.size))
+    return pb.ServerFrame.FromString(_receive(connection, length))
+
+
+def _receive(connection: socket.socket, byte_count: int) -> bytes:
+    data = b""
+    while len(data) < byte_count:
+        chunk = connection.recv(byte_count - len(data))
+        if not chunk:
+            raise ConnectionResetError("the daemon closed the connection")
+        data += chunk
+    return data
+
+
+def _check_server(connection: socket.socket, path: Path) -> None:
+    """Accepts only a daemon of root or of this user: anybody may put a socket into a shared directory."""
+    _, uid, _ = struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+    if uid not in {0, os.geteuid()}:
+        raise DaemonUnavailable(f"{path} is served by uid {uid}, which is neither root nor you: not trusted")

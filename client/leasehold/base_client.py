@@ -25,6 +25,7 @@ class BaseClient:
     def __init__(self, run_directory: Path) -> None:
         """Connects to nobody yet."""
         self.run_directory = run_directory
+        self._core_cpus: dict[str, tuple[int, ...]] = {}
         self._reset()
         _clients.add(self)
 
@@ -65,6 +66,11 @@ class BaseClient:
                 time.sleep(0.05)
                 continue
             return {window.allotment_index: fd for window, fd in fetched}
+
+    def _needs_cpus(self, message: types_pb2.Lease) -> bool:
+        """Whether the CPU numbers of the lease's cores are still to be asked for."""
+        has_cores = any(allotment.pool == "cores" for allotment in message.allotments)
+        return has_cores and message.card not in self._core_cpus
 
     def _keep(self, lease: HeldLease) -> None:
         """Begins to renew a lease."""

@@ -88,6 +88,10 @@ class LeaseInfo:
     memory_bytes: int
     used_bytes: int
 
+    def units(self, pool: str) -> tuple[int, ...]:
+        """Ids of all units that it has of a pool; empty where it has none."""
+        return tuple(unit for allotment in self.allotments if allotment.pool == pool for unit in allotment.ids)
+
 
 def card_from(message: pb.Card) -> Card:
     """A card out of its message."""

@@ -20,6 +20,7 @@ from leasehold.claims import Claim, Site
 from leasehold.errors import Invalid, LeaseholdError, NotFound, Refused
 from leasehold.inherited import inherited_lease_id
 from leasehold.lease import Lease
+from leasehold.session import probe_server
 
 _FORGO_S = 2.0  # how long to try to give back what may have been granted and was not told
 _graveyard: list[grpc.Channel] = []  # a forked child must not close its parent's channels
@@ -34,7 +35,7 @@ def connect(address: str | os.PathLike[str] | None = None, *, door: str | None =
         DaemonUnavailable: no daemon is there; the text says how to start one.
     """
     client = Client(address, door=door)
-    client._session()
+    client.open()
     return client
 
 
@@ -49,8 +50,24 @@ class Client(BaseClient):
         if (door or os.environ.get("LEASEHOLD_DOOR") or "grpc") != "grpc":
             raise Invalid("this version has one door, 'grpc'")
         self._channel: grpc.Channel | None = None
-        self._core_cpus: dict[str, tuple[int, ...]] = {}
         super().__init__(find_run_directory(address))
+
+    def open(self) -> tuple[str, str]:
+        """Opens the session where it is not open yet; answers its id and secret.
+
+        Raises:
+            DaemonUnavailable: no daemon is there; the text says how to start one.
+        """
+        link = self._session()
+        return link.session_id, link.secret
+
+    def check_reachable(self) -> None:
+        """Makes sure that a daemon is there, without a session.
+
+        Raises:
+            DaemonUnavailable: none is; the text says how to start one.
+        """
+        probe_server(self.run_directory)
 
     # Leases.
 
@@ -112,6 +129,13 @@ class Client(BaseClient):
             return known
         response: pb.GetLeaseResponse = self._call("GetLease", pb.GetLeaseRequest(lease_id=lease_id))
         return self._take(response.lease)
+
+    def inheritable_windows(self, lease: Lease) -> list[tuple[int, int]]:
+        """The windows of a lease once more: descriptors that stay open in a command this process becomes, and sizes."""
+        fetched = self._session().fetch_windows(lease.id) if lease.windows else []
+        for _, fd in fetched:
+            os.set_inheritable(fd, True)
+        return [(fd, window.size_bytes) for window, fd in fetched]
 
     def leases(self, pool: str = "") -> list[LeaseInfo]:
         """All live leases of all processes, oldest first; only those with units of ``pool`` where it is given."""
@@ -217,42 +241,30 @@ class Client(BaseClient):
 
     def _release(self, lease: Lease, *, to_pool: bool) -> None:
         self._call("Release", pb.ReleaseRequest(lease_id=lease.id, to_pool=to_pool))
-        self._drop(lease)
 
     def _extend(
         self, lease: Lease, claims: tuple[Claim, ...], memory: str | int | None, counts: dict[str, float | None]
     ) -> None:
         request = calls.extend_request(next(self._request_ids), lease.id, claims, memory, counts)
         response: pb.ExtendResponse = self._call("Extend", request)
-        known = set(lease._windows)
-        windows = self._fetch_windows(response.lease)
-        for index in known & windows.keys():
-            os.close(windows.pop(index))
-        lease._grow(response.lease, windows)
+        lease._grow(response.lease, self._fetch_windows(response.lease))
 
     def _give_back(self, lease: Lease, pool: str, ids: Sequence[int], at: Sequence[Site], *, to_pool: bool) -> None:
         request = calls.give_back_request(next(self._request_ids), lease.id, pool, ids, at, to_pool=to_pool)
         response: pb.GiveBackResponse = self._call("GiveBack", request)
-        if response.lease.allotments:
-            lease._grow(response.lease, {})
-        else:
-            lease._is_released = True
+        lease._shrink(response.lease)
+        if lease._is_released:
             self._drop(lease)
 
     # Calling.
 
     def _take(self, message: types_pb2.Lease) -> Lease:
         windows = self._fetch_windows(message)
-        lease = Lease(self, message, core_cpus=self._cpus_of(message), windows=windows)
+        if self._needs_cpus(message):
+            self._core_cpus.update({card.id: card.core_cpus for card in self.cards()})
+        lease = Lease(self, message, core_cpus=self._core_cpus.get(message.card, ()), windows=windows)
         self._keep(lease)
         return lease
-
-    def _cpus_of(self, message: types_pb2.Lease) -> tuple[int, ...]:
-        if not any(allotment.pool == "cores" for allotment in message.allotments):
-            return ()
-        if message.card not in self._core_cpus:
-            self._core_cpus.update({card.id: card.core_cpus for card in self.cards()})
-        return self._core_cpus[message.card]
 
     def _forgo(self, request_id: int) -> None:
         with suppress(LeaseholdError, grpc.RpcError):

@@ -81,6 +81,11 @@ class HeldLease:
         return tuple(self._core_cpus[unit] for unit in units) if self._core_cpus else units
 
     @property
+    def has_cpus(self) -> bool:
+        """Whether its cores are CPUs of this host."""
+        return bool(self._cpus())
+
+    @property
     def valid(self) -> bool:
         """Whether it still holds, as far as is known here."""
         return not (self._lost_cause or self._is_released) and self._pid == os.getpid()
@@ -216,8 +221,18 @@ class HeldLease:
                 window.abandon()
 
     def _grow(self, message: pb.Lease, windows: dict[int, int]) -> None:
+        """Notes what was added; ``windows`` may repeat those it has."""
         self._message = message
+        for index in self._windows.keys() & windows.keys():
+            os.close(windows.pop(index))
         self._take_windows(windows)
+
+    def _shrink(self, message: pb.Lease) -> None:
+        """Notes what is left; a lease without allotments has ended."""
+        if message.allotments:
+            self._message = message
+        else:
+            self._is_released = True
 
     def _memory_indexes_of(self, ids: Sequence[int]) -> list[int]:
         """Indices of the allotments of memory that ``ids`` make up.
@@ -275,6 +290,8 @@ class LeaseKeeper(Protocol):
 
     def _release(self, lease: "Lease", *, to_pool: bool) -> None: ...
 
+    def _drop(self, lease: HeldLease) -> None: ...
+
     def _extend(
         self, lease: "Lease", claims: tuple[Claim, ...], memory: str | int | None, counts: dict[str, float | None]
     ) -> None: ...
@@ -304,6 +321,7 @@ class Lease(HeldLease):
         self._let_go()
         if not self._lost_cause:
             self._keeper._release(self, to_pool=to_pool)
+        self._keeper._drop(self)
         self._is_released = True
 
     def extend(

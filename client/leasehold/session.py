@@ -18,11 +18,12 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from rmapi.v1 import resource_manager_pb2 as rm_pb
+from rmapi.v1 import session_pb2 as pb
+
 from leasehold.address import SESSION_SOCKET
 from leasehold.channel import CALL_S, SESSION_UNKNOWN, refusal_of
 from leasehold.errors import Closed, DaemonUnavailable, LeaseholdError
-from rmapi.v1 import resource_manager_pb2 as rm_pb
-from rmapi.v1 import session_pb2 as pb
 
 PROTOCOL_VERSION = 1
 _LENGTH = struct.Struct(">I")
@@ -238,17 +239,13 @@ class SessionLink:
     # Connecting.
 
     def _connect(self, known: tuple[str, str] | None) -> tuple[socket.socket, pb.SessionOpened]:
-        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+        connection = _connect_to_server(self._path)
         try:
-            connection.settimeout(_HANDSHAKE_S)
-            connection.connect(str(self._path))
-            _check_server(connection, self._path)
             opened = self._greet(connection, known)
             connection.settimeout(None)
         except OSError as fault:
             connection.close()
-            where = self._path.parent
-            raise DaemonUnavailable(f"no daemon serves in {where}; start one with 'rmd --run-dir {where}'") from fault
+            raise _nobody_there(self._path) from fault
         except BaseException:
             connection.close()
             raise
@@ -323,6 +320,34 @@ class _Reader:
         frame = pb.ServerFrame.FromString(bytes(self._received[_LENGTH.size : _LENGTH.size + length]))
         del self._received[: _LENGTH.size + length]
         return frame
+
+
+def probe_server(run_directory: Path) -> None:
+    """Makes sure that a daemon listens in a run directory.
+
+    Raises:
+        DaemonUnavailable: none does, or one that is not trusted.
+    """
+    _connect_to_server(run_directory / SESSION_SOCKET).close()
+
+
+def _connect_to_server(path: Path) -> socket.socket:
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+    try:
+        connection.settimeout(_HANDSHAKE_S)
+        connection.connect(str(path))
+        _check_server(connection, path)
+    except OSError as fault:
+        connection.close()
+        raise _nobody_there(path) from fault
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _nobody_there(path: Path) -> DaemonUnavailable:
+    return DaemonUnavailable(f"no daemon serves in {path.parent}; start one with 'rmd --run-dir {path.parent}'")
 
 
 def _send(connection: socket.socket, frame: pb.ClientFrame) -> None:

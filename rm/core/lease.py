@@ -33,9 +33,8 @@ class Lease:
 
     def text(self) -> str:
         """One phrase for people: who holds it."""
-        command = self.holder.command.split(" ")[0].rsplit("/", 1)[-1] or "?"
         label = f" '{self.label}'" if self.label else ""
-        return f"{self.id}{label} (pid {self.holder.pid}, {command})"
+        return f"{self.id}{label} (pid {self.holder.pid}, {self.holder.short_command()})"
 
 
 def part_to_give_back(

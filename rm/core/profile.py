@@ -113,7 +113,7 @@ def _site_unit_counts(pool: str, table: Mapping[str, object], site_count: int, m
     counts = table.get("site_unit_counts", [])
     if not isinstance(counts, list) or (counts and len(counts) != site_count):
         raise InvalidRequest(f"pool {pool}: site_unit_counts must be a list with one number a site", pool=pool)
-    if not all(isinstance(count, int) and 0 <= count <= most for count in counts):
+    if not all(type(count) is int and 0 <= count <= most for count in counts):  # and no bool
         raise InvalidRequest(f"pool {pool}: a site has 0 to {most} units, the pool's unit_count", pool=pool)
     return tuple(counts)
 

@@ -86,3 +86,10 @@ class Holder:
     pid: int
     uid: int
     command: str
+
+    def short_command(self) -> str:
+        """The name of the program: of the script, where the first word is an interpreter of Python."""
+        words = [word.rsplit("/", 1)[-1] for word in self.command.split(" ")]
+        if words[0].startswith("python") and len(words) > 1 and not words[1].startswith("-"):
+            return words[1]
+        return words[0] or "?"

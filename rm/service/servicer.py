@@ -23,7 +23,7 @@ from rm.core.placement import check_range
 from rm.core.types import CardId, Holder, LeaseId, PoolName, SessionId, SiteName
 from rm.service import convert
 from rm.service.engine import Engine
-from rm.service.sessions import Sessions
+from rm.service.sessions import Sessions, command_of
 from rm.service.status import ERROR_TRAILER, code_of, detail_of
 
 SESSION_ID_KEY = "rmapi-session-id"
@@ -285,7 +285,10 @@ class Servicer(pb_grpc.ResourceManagerServiceServicer):
 
     def _lease(self, lease: Lease, *, with_use: bool = False) -> types_pb2.Lease:
         used_bytes = self.engine.backend.used_bytes(lease.id) if with_use else 0
-        return convert.lease_to(lease, self.engine.ledger.cards[lease.card], used_bytes=used_bytes)
+        message = convert.lease_to(lease, self.engine.ledger.cards[lease.card], used_bytes=used_bytes)
+        if with_use:  # a process may have become another program since
+            message.holder.command = command_of(lease.holder.pid) or lease.holder.command
+        return message
 
     def _card(self, card: Card, only: set[str] | None = None) -> types_pb2.Card:
         pools = [

@@ -1,0 +1,313 @@
+"""The same names with ``await``: for programs that live on an event loop.
+
+    async with await leasehold.aio.connect() as client:
+        async with await client.acquire(memory="512MiB", cores=1, streams=2, wait=30.0) as lease:
+            model = await lease.load("model.onnx")
+            out = await model.run({"x": x}, stream=lease.stream(0))
+
+Work on streams and models runs in the threads of their streams, as with the blocking client; only waiting differs.
+"""
+
+import asyncio
+import os
+import time
+from collections.abc import AsyncIterator, Callable, Generator, Mapping, Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
+
+import grpc
+from rmapi.v1 import resource_manager_pb2 as pb
+from rmapi.v1 import resource_manager_pb2_grpc as pb_grpc
+from rmapi.v1 import types_pb2
+
+from leasehold import calls
+from leasehold import stream as blocking
+from leasehold.address import find_run_directory
+from leasehold.base_client import BaseClient
+from leasehold.card import Card, LeaseInfo, card_from, lease_info_from
+from leasehold.channel import CALL_S, OPTIONS, Attempts, SessionUnknown, target
+from leasehold.claims import Claim, Site
+from leasehold.errors import Invalid, LeaseholdError, Refused
+from leasehold.lease import HeldLease
+
+if TYPE_CHECKING:
+    from leasehold.model import Array
+    from leasehold.model import Model as BlockingModel
+
+P = ParamSpec("P")
+T = TypeVar("T")
+_FORGO_S = 2.0
+
+
+async def connect(address: str | os.PathLike[str] | None = None, *, door: str | None = None) -> "Client":
+    """Opens a session with the daemon, as ``leasehold.connect`` does.
+
+    Raises:
+        DaemonUnavailable: no daemon is there; the text says how to start one.
+    """
+    client = Client(address, door=door)
+    await asyncio.to_thread(client._session)
+    return client
+
+
+class Task(Generic[T]):
+    """One piece of work on a stream: await it for its result."""
+
+    def __init__(self, task: blocking.Task[T]) -> None:
+        self._task = task
+
+    def done(self) -> bool:
+        """Whether it has ended, well or not."""
+        return self._task.done()
+
+    def __await__(self) -> Generator[Any, None, T]:
+        return asyncio.wrap_future(self._task._future).__await__()
+
+
+class Stream:
+    """An ordered queue of work with a thread of its own; see ``leasehold.Stream``."""
+
+    def __init__(self, stream: blocking.Stream) -> None:
+        self.id = stream.id
+        self.blocking = stream
+
+    def submit(self, fn: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Task[T]:
+        """Puts ``fn(*args, **kwargs)`` at the end of the queue."""
+        return Task(self.blocking.submit(fn, *args, **kwargs))
+
+    async def synchronize(self, timeout: float | None = None) -> None:
+        """Waits until everything submitted so far has ended; raises the first error since the last call."""
+        await asyncio.to_thread(self.blocking.synchronize, timeout)
+
+
+class Model:
+    """A loaded model; see ``leasehold.model.Model``."""
+
+    def __init__(self, model: "BlockingModel") -> None:
+        self.blocking = model
+        self.inputs, self.outputs, self.metadata = model.inputs, model.outputs, model.metadata
+
+    async def run(
+        self,
+        inputs: "Mapping[str, Array]",
+        *,
+        stream: Stream | None = None,
+        outputs: "Mapping[str, Array] | None" = None,
+    ) -> "dict[str, Array]":
+        """Runs the model on ``stream`` (else on the lease's own)."""
+        return await Task(self.blocking.submit(inputs, stream=stream.blocking if stream else None, outputs=outputs))
+
+
+class Lease(HeldLease):
+    """A lease of an ``await`` client. An asynchronous context manager."""
+
+    def __init__(
+        self, client: "Client", message: types_pb2.Lease, *, core_cpus: Sequence[int], windows: dict[int, int]
+    ) -> None:
+        super().__init__(message, core_cpus=core_cpus, windows=windows)
+        self._client = client
+
+    def stream(self, index: int = 0) -> Stream:  # type: ignore[override]  # the same stream, to be awaited
+        """Its stream number ``index``, counted among those that it leased."""
+        return Stream(super().stream(index))
+
+    async def load(  # type: ignore[override]  # the same, to be awaited
+        self, path: str | os.PathLike[str], *, memory: str | int | None = None
+    ) -> Model:
+        """Loads an ONNX model into ``memory`` bytes of the lease."""
+        return Model(await asyncio.to_thread(lambda: HeldLease.load(self, path, memory=memory)))
+
+    async def release(self, *, to_pool: bool = False) -> None:
+        """Gives everything back. Does nothing a second time.
+
+        Raises:
+            WindowInUse: arrays of its memory live; the lease holds on until they are dropped.
+        """
+        if self._is_released or self._pid != os.getpid():
+            return
+        await asyncio.to_thread(self._let_go)
+        if not self._lost_cause:
+            await self._client._call("Release", pb.ReleaseRequest(lease_id=self.id, to_pool=to_pool))
+        self._client._drop(self)
+        self._is_released = True
+
+    async def extend(
+        self,
+        *claims: Claim,
+        memory: str | int | None = None,
+        cores: float | None = None,
+        streams: int | None = None,
+        **counts: float | None,
+    ) -> None:
+        """Adds claims, from the same card, at once or not at all."""
+        self.check()
+        all_counts = {"cores": cores, "streams": streams, **counts}
+        request = calls.extend_request(next(self._client._request_ids), self.id, claims, memory, all_counts)
+        response: pb.ExtendResponse = await self._client._call("Extend", request)
+        self._grow(response.lease, await asyncio.to_thread(self._client._fetch_windows, response.lease))
+
+    async def give_back(self, pool: str, ids: Sequence[int], *, at: Sequence[Site] = (), to_pool: bool = False) -> None:
+        """Gives back some units; memory by whole allotments only. The lease ends with its last unit."""
+        self.check()
+        if pool == "memory":
+            self._close_windows(self._memory_indexes_of(ids))
+        request = calls.give_back_request(next(self._client._request_ids), self.id, pool, ids, at, to_pool=to_pool)
+        response: pb.GiveBackResponse = await self._client._call("GiveBack", request)
+        self._shrink(response.lease)
+        if self._is_released:
+            self._client._drop(self)
+
+    async def __aenter__(self) -> "Lease":
+        self.check()
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, fault: BaseException | None, trace: object) -> None:
+        if fault is not None:
+            self._abandon_windows()
+        await self.release()
+
+
+class Client(BaseClient):
+    """A connection to the daemon, for the tasks of one event loop; see ``leasehold.Client``."""
+
+    def __init__(self, address: str | os.PathLike[str] | None = None, *, door: str | None = None) -> None:
+        """Connects at the first call; ``connect`` does so at once."""
+        if (door or os.environ.get("LEASEHOLD_DOOR") or "grpc") != "grpc":
+            raise Invalid("this version has one door, 'grpc'")
+        self._channel: grpc.aio.Channel | None = None
+        super().__init__(find_run_directory(address))
+
+    async def acquire(
+        self,
+        *claims: Claim,
+        memory: str | int | None = None,
+        cores: float | None = None,
+        streams: int | None = None,
+        card: str | None = None,
+        wait: str | float = 0.0,
+        priority: int = 0,
+        ttl: str | float | None = None,
+        label: str = "",
+        **counts: float | None,
+    ) -> Lease:
+        """Takes everything that is claimed, from one card, or nothing; see ``leasehold.Client.acquire``.
+
+        A task that is cancelled meanwhile leaves the queue, and gives back what it was granted.
+        """
+        wait_s = calls.wait_seconds(wait)
+        request = calls.acquire_request(
+            next(self._request_ids),
+            claims,
+            memory=memory,
+            counts={"cores": cores, "streams": streams, **counts},
+            card=card,
+            wait_s=wait_s,
+            priority=priority,
+            ttl=ttl,
+            label=label,
+        )
+        try:
+            response: pb.AcquireResponse = await self._call("Acquire", request, wait_s=wait_s)
+            return await self._take(response.lease)
+        except Refused:
+            raise
+        except BaseException:  # in doubt, also when cancelled: it may have been granted
+            await asyncio.shield(self._forgo(request.request_id))
+            raise
+
+    async def cards(self) -> list[Card]:
+        """The cards, with the state of their pools."""
+        response: pb.ListCardsResponse = await self._call("ListCards", pb.ListCardsRequest(), needs_session=False)
+        return [card_from(card) for card in response.cards]
+
+    async def leases(self, pool: str = "") -> list[LeaseInfo]:
+        """All live leases of all processes, oldest first; only those with units of ``pool`` where it is given."""
+        request, leases = pb.ListLeasesRequest(pool=pool), []
+        while True:
+            page: pb.ListLeasesResponse = await self._call("ListLeases", request, needs_session=False)
+            leases += [lease_info_from(message) for message in page.leases]
+            if not page.next_page_token:
+                return leases
+            request.page_token = page.next_page_token
+
+    async def events(self, *, past: int = 0, follow: bool = True) -> AsyncIterator[types_pb2.Event]:
+        """What happens to leases: up to ``past`` events that were, then, with ``follow``, new ones without end."""
+        stream = self._stub().WatchEvents(pb.WatchEventsRequest(past_count=past, follow=follow))
+        try:
+            async for response in stream:
+                yield response.event
+        except grpc.RpcError as fault:
+            raise Attempts.told("WatchEvents", fault) from fault
+        finally:
+            stream.cancel()
+
+    async def close(self) -> None:
+        """Ends the session: every lease of it is released, every wait withdrawn. Does nothing a second time.
+
+        Raises:
+            WindowInUse: arrays of a lease's memory live; nothing was ended after that lease.
+        """
+        if self._is_closed or self._pid != os.getpid():
+            return
+        for lease in list(self._leases.values()):
+            assert isinstance(lease, Lease)
+            with suppress(Refused):
+                await lease.release()
+        self._is_closed = True
+        if self._link is not None:
+            await asyncio.to_thread(self._link.close)
+        if self._channel is not None:
+            await self._channel.close()
+
+    async def __aenter__(self) -> "Client":
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, fault: BaseException | None, trace: object) -> None:
+        if fault is not None:
+            for lease in list(self._leases.values()):
+                lease._abandon_windows()
+        await self.close()
+
+    # Calling.
+
+    async def _take(self, message: types_pb2.Lease) -> Lease:
+        windows = await asyncio.to_thread(self._fetch_windows, message)
+        if self._needs_cpus(message):
+            self._core_cpus.update({card.id: card.core_cpus for card in await self.cards()})
+        lease = Lease(self, message, core_cpus=self._core_cpus.get(message.card, ()), windows=windows)
+        self._keep(lease)
+        return lease
+
+    async def _forgo(self, request_id: int) -> None:
+        with suppress(LeaseholdError, grpc.RpcError):
+            request = pb.ReleaseRequest(request_id=request_id)
+            await self._stub().Release(request, timeout=_FORGO_S, metadata=self._session().metadata)
+
+    async def _call(self, method: str, request: Any, *, wait_s: float = 0.0, needs_session: bool = True) -> Any:  # noqa: ANN401
+        """Sends a request until it is answered, for 30 s of a daemon that is not there."""
+        attempts = Attempts(method)
+        wait_until = time.monotonic() + wait_s
+        while True:
+            link = self._session() if needs_session else None
+            metadata = link.metadata if link else ()
+            try:
+                left_s = max(0.0, wait_until - time.monotonic())
+                return await getattr(self._stub(), method)(request, timeout=left_s + CALL_S, metadata=metadata)
+            except grpc.RpcError as fault:
+                try:
+                    pause_s = attempts.after(fault)
+                except SessionUnknown:
+                    if link is None:
+                        raise
+                    await asyncio.to_thread(link.wait_for_other_session, metadata[0][1], CALL_S)
+                    continue
+            await asyncio.sleep(pause_s)
+
+    def _stub(self) -> "pb_grpc.ResourceManagerServiceAsyncStub":
+        if self._channel is None:
+            self._channel = grpc.aio.insecure_channel(target(self.run_directory), options=OPTIONS)
+        return pb_grpc.ResourceManagerServiceStub(self._channel)
+
+    def _forget_parent(self) -> None:
+        self._channel = None
+        super()._forget_parent()

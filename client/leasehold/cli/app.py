@@ -1,0 +1,359 @@
+"""The commands that look at a daemon."""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Any
+
+import click
+from google.protobuf.json_format import MessageToDict
+from rmapi.v1 import resource_manager_pb2 as pb
+
+from leasehold import Card, Client, DaemonUnavailable, LeaseholdError, LeaseInfo, PoolStatus
+from leasehold.cli.claims import claim_options, claims_of
+from leasehold.cli.map import draw_map, map_json
+from leasehold.cli.output import (
+    EXIT_NO_DAEMON,
+    EXIT_REFUSED,
+    console,
+    number_text,
+    say_json,
+    table,
+    user_name,
+)
+from leasehold.cli.plan import plan
+from leasehold.cli.run import run
+from leasehold.quantity import duration_text, size_text
+
+_EPILOG = """\b
+Examples:
+  rmctl status                                   what there is, and how much of it is free
+  rmctl who memory                               who holds card memory
+  rmctl run --memory 512MiB --cores 1 -- ./job   a program under a lease
+  rmctl explain --cores 2                        what would happen, and who is in the way
+"""
+
+as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+@click.group(epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--address", metavar="DIR", help="Run directory of the daemon.  [default: $LEASEHOLD_ADDRESS, or found]")
+@click.version_option(package_name="leasehold", prog_name="rmctl")
+@click.pass_context
+def app(ctx: click.Context, address: str | None) -> None:
+    """Looks at the daemon that shares this host's accelerator cards, and runs programs under a lease.
+
+    Exit status: 0 done, 1 refused, 2 usage, 69 no daemon.
+    """
+    ctx.obj = lambda: Client(address)
+
+
+app.add_command(run)
+app.add_command(plan)
+
+
+def run_app() -> None:
+    """Runs the command; every error is one line, and has its exit status."""
+    try:
+        app(prog_name="rmctl", standalone_mode=False)
+    except click.ClickException as fault:
+        fault.show()
+        sys.exit(fault.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        sys.exit(130)
+    except DaemonUnavailable as fault:
+        click.echo(f"rmctl: {fault}", err=True)
+        sys.exit(EXIT_NO_DAEMON)
+    except LeaseholdError as fault:
+        click.echo(f"rmctl: {fault}", err=True)
+        sys.exit(EXIT_REFUSED)
+    except BrokenPipeError:  # the reader of our output has seen enough
+        sys.stderr.close()
+
+
+@contextmanager
+def reading(connect: Callable[[], Client]) -> Iterator[Client]:
+    """A client that needs no session, and fails at once where no daemon is there."""
+    client = connect()
+    client.check_reachable()
+    try:
+        yield client
+    finally:
+        client.close()
+
+
+@app.command()
+@as_json
+@click.pass_obj
+def status(connect: Callable[[], Client], as_json: bool) -> None:
+    """Shows the cards with their pools, sessions and waiters."""
+    with reading(connect) as client:
+        told, cards = client.status(), client.cards()
+    if as_json:
+        say_json({"daemon": _status_json(told), "cards": [asdict(card) for card in cards]})
+        return
+    durability = "none: leases end with the daemon" if told.durability == told.DURABILITY_NONE else "full"
+    uptime = duration_text(told.uptime_duration.ToSeconds())
+    out = console()
+    out.print(f"Leasehold {told.version}, pid {told.pid}, up {uptime}, durability {durability}")
+    out.print(f"{told.session_count} sessions, {told.lease_count} leases, {told.waiter_count} waiting")
+    for warning in told.warnings:
+        out.print(f"note: {warning}", style="yellow")
+    for card in cards:
+        out.print(f"\n[bold]card {card.id}[/] ({card.profile}, on {card.backend})")
+        out.print(_pool_table(card))
+
+
+@app.command()
+@as_json
+@click.pass_obj
+def cards(connect: Callable[[], Client], as_json: bool) -> None:
+    """Lists the cards, one line each."""
+    with reading(connect) as client:
+        found = client.cards()
+    if as_json:
+        say_json([asdict(card) for card in found])
+        return
+    rows = [
+        (
+            card.id,
+            card.profile,
+            card.backend,
+            ", ".join(f"{pool.name} {_amount(pool, pool.free)}/{_amount(pool, pool.total)}" for pool in card.pools),
+        )
+        for card in found
+    ]
+    console().print(table(("CARD", "PROFILE", "ON", "FREE/TOTAL"), rows))
+
+
+@app.command()
+@as_json
+@click.pass_obj
+def leases(connect: Callable[[], Client], as_json: bool) -> None:
+    """Lists the leases, oldest first."""
+    with reading(connect) as client:
+        found = client.leases()
+    if as_json:
+        say_json([_lease_json(lease) for lease in found])
+        return
+    rows = [
+        (
+            lease.id,
+            lease.card,
+            str(lease.pid),
+            user_name(lease.uid),
+            duration_text(_age_s(lease)),
+            "none" if lease.ttl is None else duration_text(lease.ttl),
+            lease.label,
+            _units_text(lease),
+        )
+        for lease in found
+    ]
+    console().print(table(("LEASE", "CARD", "PID", "USER", "SINCE", "TTL", "LABEL", "UNITS"), rows))
+
+
+@app.command()
+@click.argument("pool", required=False, default="")
+@as_json
+@click.pass_obj
+def who(connect: Callable[[], Client], pool: str, as_json: bool) -> None:
+    """Names who holds the units of POOL, or of every pool."""
+    with reading(connect) as client:
+        if pool:
+            client.bitmap(pool)  # refuses an unknown pool
+        found = client.leases(pool)
+    held = [
+        (lease, name, [allotment for allotment in lease.allotments if allotment.pool == name and allotment.ranges])
+        for lease in found
+        for name in dict.fromkeys(allotment.pool for allotment in lease.allotments)
+        if not pool or name == pool
+    ]
+    if as_json:
+        say_json([_lease_json(lease) | {"pool": name} for lease, name, _ in held])
+        return
+    if not held:
+        console().print(f"nobody holds units of {pool}" if pool else "nobody holds anything")
+        return
+    rows = [
+        (
+            name,
+            ", ".join(_ids_text(one.ranges) for one in allotments),
+            lease.id,
+            lease.label,
+            str(lease.pid),
+            user_name(lease.uid),
+            duration_text(_age_s(lease)),
+            lease.command,
+        )
+        for lease, name, allotments in held
+        if allotments
+    ]
+    console().print(table(("POOL", "UNITS", "LEASE", "LABEL", "PID", "USER", "SINCE", "COMMAND"), rows))
+
+
+@app.command(name="map")
+@click.argument("pool", required=False, default="")
+@click.option("--card", metavar="ID", help="Only this card.")
+@as_json
+@click.pass_obj
+def map_command(connect: Callable[[], Client], pool: str, card: str | None, as_json: bool) -> None:
+    """Draws the bitmaps of POOL, or of every pool: a letter and a colour a lease."""
+    with reading(connect) as client:
+        if as_json:
+            say_json(map_json(client, pool, card))
+        else:
+            draw_map(client, console(), pool, card)
+
+
+@app.command()
+@click.option("--follow", "-f", is_flag=True, help="Go on with new events, until Ctrl-C.")
+@click.option("--past", type=click.IntRange(0, 1024), default=50, show_default=True, help="Past events to show first.")
+@as_json
+@click.pass_obj
+def events(connect: Callable[[], Client], follow: bool, past: int, as_json: bool) -> None:
+    """Shows what happened to leases; with --json, one object a line."""
+    with reading(connect) as client:
+        for event in client.events(past=past, follow=follow):
+            when = datetime.fromtimestamp(event.event_time.ToNanoseconds() / 1e9, UTC).astimezone()
+            if as_json:
+                line = {"revision": event.revision, "kind": event.Kind.Name(event.kind), "time": when.isoformat()}
+                line |= {"lease": event.lease_id, "card": event.card, "cause": event.cause, "text": event.text}
+                line["pid"] = event.holder.pid
+                click.echo(_one_line_json(line))
+            else:
+                click.echo(f"{when:%H:%M:%S.%f}"[:-3] + f"  {event.revision:>6}  {event.text}")
+
+
+@app.command()
+@claim_options
+@as_json
+@click.pass_obj
+def explain(
+    connect: Callable[[], Client],
+    *,
+    memory: str | None,
+    cores: float | None,
+    streams: int | None,
+    units: tuple[str, ...],
+    card: str | None,
+    as_json: bool,
+) -> None:
+    """Says what would happen to a request, and who is in the way. Takes nothing; exits 1 where it would be refused."""
+    asked = claims_of(memory=memory, cores=cores, streams=streams, units=units)
+    with reading(connect) as client:
+        told = client.explain(card=card, **asked)
+    if as_json:
+        say_json(MessageToDict(told, preserving_proto_field_name=True, always_print_fields_with_no_presence=True))
+    elif told.grantable:
+        click.echo(f"would be granted at once, from card {told.card}")
+    elif told.HasField("refusal"):
+        click.echo(f"would be refused: {told.refusal.message} ({told.refusal.reason})")
+    if not as_json and told.waiter_count:
+        click.echo(f"{told.waiter_count} waiting in front")
+    if not told.grantable:
+        sys.exit(EXIT_REFUSED)
+
+
+@app.command()
+@as_json
+@click.pass_obj
+def check(connect: Callable[[], Client], as_json: bool) -> None:
+    """Compares the bitmaps with the leases, unit by unit; exits 1 and names the differences where there are any."""
+    with reading(connect) as client:
+        told = client.check()
+    if as_json:
+        say_json(
+            {
+                "differences": list(told.differences),
+                "units": told.unit_count,
+                "leases": told.lease_count,
+                "revision": told.revision,
+            }
+        )
+    else:
+        for difference in told.differences:
+            click.echo(difference)
+        verdict = f"{len(told.differences)} differences" if told.differences else "everything agrees"
+        click.echo(f"{told.unit_count} units, {told.lease_count} leases: {verdict}")
+    if told.differences:
+        sys.exit(EXIT_REFUSED)
+
+
+def _pool_table(card: Card) -> Any:  # noqa: ANN401 - a rich renderable
+    rows = []
+    for pool in card.pools:
+        share = pool.used / pool.total if pool.total else 0
+        bar = "█" * round(share * 10) + "░" * (10 - round(share * 10))
+        rows.append(
+            (
+                pool.name,
+                _amount(pool, pool.used),
+                _amount(pool, pool.reserved),
+                _amount(pool, pool.quarantined),
+                _amount(pool, pool.total),
+                f"{bar} {share:4.0%}",
+                _amount(pool, pool.largest_run),
+                str(pool.waiters),
+                size_text(pool.used_bytes) if pool.unit_bytes else "",
+            )
+        )
+    columns = ("POOL", "USED", "RESERVED", "QUARANTINED", "TOTAL", "", "LONGEST FREE RUN", "WAITING", "TOUCHED")
+    return table(columns, rows, right=[*columns[1:5], *columns[6:]])
+
+
+def _amount(pool: PoolStatus, count: float) -> str:
+    return size_text(int(count * pool.unit_bytes)) if pool.unit_bytes else number_text(count)
+
+
+def _units_text(lease: LeaseInfo) -> str:
+    amounts = []
+    for pool in dict.fromkeys(allotment.pool for allotment in lease.allotments):
+        if pool == "memory":
+            amounts.append(f"memory {size_text(lease.memory_bytes)}")
+        else:
+            amounts.append(f"{pool} {', '.join(_ids_text(one.ranges) for one in lease.allotments if one.pool == pool)}")
+    return "; ".join(amounts)
+
+
+def _ids_text(ranges: tuple[tuple[range, ...], ...]) -> str:
+    texts = [str(one.start) if len(one) == 1 else f"{one.start}-{one.stop - 1}" for runs in ranges for one in runs]
+    return ",".join(dict.fromkeys(texts))
+
+
+def _age_s(lease: LeaseInfo) -> float:
+    return max(0.0, (datetime.now(UTC) - lease.granted).total_seconds())
+
+
+def _lease_json(lease: LeaseInfo) -> dict[str, Any]:
+    units = [
+        {
+            "pool": allotment.pool,
+            "at": [str(site) for site in allotment.at],
+            "ranges": [[[one.start, one.stop] for one in runs] for runs in allotment.ranges],
+        }
+        for allotment in lease.allotments
+    ]
+    plain = {name: getattr(lease, name) for name in lease.__dataclass_fields__ if name != "allotments"}
+    return plain | {"granted": lease.granted.isoformat(), "allotments": units}
+
+
+def _status_json(told: pb.GetStatusResponse) -> dict[str, Any]:
+    return {
+        "version": told.version,
+        "pid": told.pid,
+        "durability": "none" if told.durability == told.DURABILITY_NONE else "full",
+        "uptime_s": told.uptime_duration.ToNanoseconds() / 1e9,
+        "sessions": told.session_count,
+        "leases": told.lease_count,
+        "waiters": told.waiter_count,
+        "warnings": list(told.warnings),
+        "revision": told.revision,
+    }
+
+
+def _one_line_json(value: dict[str, Any]) -> str:
+    import json
+
+    return json.dumps(value)

@@ -1,0 +1,57 @@
+"""``rmctl plan``: measures what a model needs, and writes it down."""
+
+import sys
+from pathlib import Path
+
+import click
+
+from leasehold.cli.output import error_console, say_json
+from leasehold.plan import measure
+from leasehold.quantity import size_text
+
+_EPILOG = """\b
+Examples:
+  rmctl plan model.onnx -o model.toml
+  rmctl plan ocr.onnx --shape x=1,3,48,640     the widest input it will meet
+"""
+
+
+@click.command(epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
+@click.argument("model", type=click.Path(path_type=Path))
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="File to write.  [default: standard output]")
+@click.option("--shape", "shapes", multiple=True, metavar="INPUT=N,N,...", help="Shape of an input; may be repeated.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def plan(model: Path, output: Path | None, shapes: tuple[str, ...], as_json: bool) -> None:
+    """Measures the memory that MODEL needs, weights included, and writes a reservation manifest.
+
+    Runs it in child processes under smaller and smaller caps; that takes some seconds.
+    """
+    try:
+        import onnxruntime  # noqa: F401 - to see whether it is there
+    except ImportError:
+        raise click.ClickException("plan runs the model: pip install 'leasehold[embedded]'") from None
+    if not model.is_file():
+        raise click.ClickException(f"there is no file {model}")
+    out = error_console()
+    with out.status(f"measuring {model.name}") as progress:
+
+        def on_try(size: int, fits: bool) -> None:
+            text = f"{model.name}: {size_text(size)} {'is enough' if fits else 'is too little'}"
+            progress.update(text) if out.is_terminal else click.echo(text, err=True)
+
+        found = measure(model, dict(_shape(text) for text in shapes), on_try=on_try)
+    if as_json:
+        say_json({name: getattr(found, name) for name in found.__dataclass_fields__})
+    elif output is None:
+        click.echo(found.manifest(), nl=False)
+    if output is not None:
+        output.write_text(found.manifest(), encoding="utf-8")
+        click.echo(f"{found.name} needs {size_text(found.memory_bytes)}; written to {output}", file=sys.stderr)
+
+
+def _shape(text: str) -> tuple[str, tuple[int, ...]]:
+    name, equals, numbers = text.partition("=")
+    dims = numbers.split(",")
+    if not name or not equals or not all(dim.isdigit() and int(dim) > 0 for dim in dims):
+        raise click.UsageError(f"--shape {text}: write INPUT=N,N,..., such as x=1,3,48,320")
+    return name, tuple(int(dim) for dim in dims)

@@ -16,9 +16,6 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
 
 import grpc
-from rmapi.v1 import resource_manager_pb2 as pb
-from rmapi.v1 import resource_manager_pb2_grpc as pb_grpc
-from rmapi.v1 import types_pb2
 
 from leasehold import calls
 from leasehold import stream as blocking
@@ -29,6 +26,9 @@ from leasehold.channel import CALL_S, OPTIONS, Attempts, SessionUnknown, target
 from leasehold.claims import Claim, Site
 from leasehold.errors import Invalid, LeaseholdError, Refused
 from leasehold.lease import HeldLease
+from rmapi.v1 import resource_manager_pb2 as pb
+from rmapi.v1 import resource_manager_pb2_grpc as pb_grpc
+from rmapi.v1 import types_pb2
 
 if TYPE_CHECKING:
     from leasehold.model import Array

@@ -7,13 +7,12 @@ import time
 import weakref
 from pathlib import Path
 
-from rmapi.v1 import types_pb2
-
 from leasehold.channel import CALL_S
 from leasehold.errors import Closed, DaemonUnavailable
 from leasehold.inherited import inherited_session
 from leasehold.lease import HeldLease
 from leasehold.session import SessionLink
+from rmapi.v1 import types_pb2
 
 _IDLE_TTL_S = 30.0  # how often the session's thread looks around where nothing is to be renewed
 _clients: "weakref.WeakSet[BaseClient]" = weakref.WeakSet()

@@ -4,12 +4,12 @@ import math
 from collections.abc import Mapping, Sequence
 
 from google.protobuf.duration_pb2 import Duration
-from rmapi.v1 import resource_manager_pb2 as pb
-from rmapi.v1 import types_pb2
 
 from leasehold.claims import Claim, Site, claims_to, site_text
 from leasehold.errors import Invalid
 from leasehold.quantity import parse_duration
+from rmapi.v1 import resource_manager_pb2 as pb
+from rmapi.v1 import types_pb2
 
 _SECONDS_MAX = 10**9
 

@@ -4,9 +4,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from fractions import Fraction
 
-from rmapi.v1 import types_pb2 as pb
-
 from leasehold.claims import Site, site_from
+from rmapi.v1 import types_pb2 as pb
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,10 +7,10 @@ from typing import Any
 
 import grpc
 from google.protobuf.json_format import MessageToDict
-from rmapi.v1 import types_pb2 as pb
 
 from leasehold.address import GRPC_SOCKET
 from leasehold.errors import DaemonUnavailable, LeaseholdError, refused
+from rmapi.v1 import types_pb2 as pb
 
 RETRY_S = 30.0  # how long a call outlives a daemon that restarts
 CALL_S = 10.0  # how long the daemon may take for an answer that waits for nothing

@@ -1,5 +1,6 @@
 """What can be asked for: five kinds of claim, freely mixed in one request."""
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -126,7 +127,8 @@ def _claim_to(claim: Claim) -> pb.Claim:
 
 
 def _units_to(claim: Units) -> pb.UnitsClaim:
-    if isinstance(claim.count, bool) or not isinstance(claim.count, int | float | Fraction):
+    is_number = isinstance(claim.count, int | float | Fraction) and not isinstance(claim.count, bool)
+    if not is_number or not math.isfinite(claim.count):
         raise Invalid(f"a count of pool {claim.pool} must be a number, not {claim.count!r}")
     if claim.count == claim.count // 1:
         return pb.UnitsClaim(unit_count=_whole(int(claim.count), f"a count of pool {claim.pool}"))

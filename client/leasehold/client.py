@@ -7,9 +7,6 @@ from contextlib import suppress
 from typing import Any
 
 import grpc
-from rmapi.v1 import resource_manager_pb2 as pb
-from rmapi.v1 import resource_manager_pb2_grpc as pb_grpc
-from rmapi.v1 import types_pb2
 
 from leasehold import calls
 from leasehold.address import find_run_directory
@@ -21,6 +18,9 @@ from leasehold.errors import Invalid, LeaseholdError, NotFound, Refused
 from leasehold.inherited import inherited_lease_id
 from leasehold.lease import Lease
 from leasehold.session import probe_server
+from rmapi.v1 import resource_manager_pb2 as pb
+from rmapi.v1 import resource_manager_pb2_grpc as pb_grpc
+from rmapi.v1 import types_pb2
 
 _FORGO_S = 2.0  # how long to try to give back what may have been granted and was not told
 _graveyard: list[grpc.Channel] = []  # a forked child must not close its parent's channels

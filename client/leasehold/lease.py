@@ -6,14 +6,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from rmapi.v1 import types_pb2 as pb
-
 from leasehold.card import Allotment, allotment_from, memory_bytes_of, unit_count_of
 from leasehold.claims import Claim, Site
 from leasehold.errors import Closed, Exhausted, Invalid, LeaseLost, WindowInUse
 from leasehold.quantity import parse_size, size_text
 from leasehold.stream import Stream
 from leasehold.window import Budget, Window
+from rmapi.v1 import types_pb2 as pb
 
 if TYPE_CHECKING:
     from leasehold.model import Model

@@ -101,9 +101,9 @@ def _try(path: Path, shapes: Shapes, memory_bytes: int) -> dict[str, tuple[int, 
 def _run_child(asked: str) -> int:
     """In the child: loads and runs the model under a cap."""
     import numpy as np
-    from rmapi.v1 import types_pb2
 
     from leasehold.lease import HeldLease
+    from rmapi.v1 import types_pb2
 
     path, memory_bytes, shapes = json.loads(asked)
     lease = HeldLease(types_pb2.Lease(id="plan"), core_cpus=(), windows={})

@@ -18,12 +18,11 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from rmapi.v1 import resource_manager_pb2 as rm_pb
-from rmapi.v1 import session_pb2 as pb
-
 from leasehold.address import SESSION_SOCKET
 from leasehold.channel import CALL_S, SESSION_UNKNOWN, refusal_of
 from leasehold.errors import Closed, DaemonUnavailable, LeaseholdError
+from rmapi.v1 import resource_manager_pb2 as rm_pb
+from rmapi.v1 import session_pb2 as pb
 
 PROTOCOL_VERSION = 1
 _LENGTH = struct.Struct(">I")

@@ -19,8 +19,6 @@ import threading
 import time
 from collections.abc import Sequence
 
-from rmapi.v1 import types_pb2
-
 from leasehold import calls
 from leasehold.card import Card, LeaseInfo, card_from, lease_info_from
 from leasehold.claims import Claim, Site, site_text
@@ -36,6 +34,7 @@ from rm.core.types import CardId, Holder, LeaseId, PoolName, SessionId, SiteName
 from rm.devices.embedded import EmbeddedBackend
 from rm.devices.profiles import load_profile
 from rm.service import convert
+from rmapi.v1 import types_pb2
 
 _SESSION = SessionId("fake")
 _NEVER_ASKED_AGAIN = Request(_SESSION, 0, b"")

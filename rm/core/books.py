@@ -72,7 +72,7 @@ class Books:
         self.leases[lease.id] = lease
         self.leases_by_session.setdefault(lease.session, {})[lease.id] = None
         self._index_pools(lease)
-        self.requests.remember(event.request, lease.id)
+        self.requests.remember(event.request, lease.id, is_beginning=True)
         if event.deadline_ns is not None:
             self.deadlines.set(lease.id, event.deadline_ns)
 

@@ -14,7 +14,7 @@ from rm.core.types import LeaseId, SessionId
 
 @dataclass(slots=True)
 class _SessionRequests:
-    answers: dict[int, tuple[bytes, LeaseId | None]]
+    answers: dict[int, tuple[bytes, LeaseId | None, bool]]  # fingerprint, lease, whether the lease began with it
     forgotten_mark: int = 0
 
 
@@ -41,7 +41,7 @@ class Requests:
             if request.id <= known.forgotten_mark:
                 raise LeaseGone(f"request {request.id} is too old to be remembered", request_id=request.id)
             return None
-        fingerprint, lease_id = answer
+        fingerprint, lease_id, _ = answer
         if lease_id is None:
             raise LeaseGone(f"request {request.id} was given up", request_id=request.id)
         if fingerprint != request.fingerprint:
@@ -49,16 +49,25 @@ class Requests:
         return lease_id
 
     def lease_of(self, session: SessionId, request_id: int) -> LeaseId | None:
-        """The lease that a request got, whatever its parameters; None where it got none, or it is forgotten."""
-        known = self._sessions.get(session)
-        return known.answers.get(request_id, (b"", None))[1] if known else None
+        """The lease that began with a request, whatever its parameters; None where none did, or it is forgotten.
 
-    def remember(self, request: Request, lease_id: LeaseId | None) -> None:
-        """Notes the answer to ``request``; None means that it was given up."""
+        Raises:
+            InvalidRequest: the request changed a lease that was there before.
+        """
+        known = self._sessions.get(session)
+        if known is None or request_id not in known.answers:
+            return None
+        _, lease_id, is_beginning = known.answers[request_id]
+        if lease_id is not None and not is_beginning:
+            raise InvalidRequest(f"request {request_id} began no lease: it changed {lease_id}", request_id=request_id)
+        return lease_id
+
+    def remember(self, request: Request, lease_id: LeaseId | None, *, is_beginning: bool = False) -> None:
+        """Notes the answer to ``request``: a lease that began with it or was changed by it, or None: given up."""
         if not request.id:
             return
         known = self._sessions.setdefault(request.session, _SessionRequests({}))
-        known.answers[request.id] = (request.fingerprint, lease_id)
+        known.answers[request.id] = (request.fingerprint, lease_id, is_beginning)
         if len(known.answers) > limits.REQUESTS_REMEMBERED_PER_SESSION:
             oldest = next(iter(known.answers))
             del known.answers[oldest]

@@ -37,11 +37,18 @@ class Ledger(Books):
     # Beginning and growing.
 
     def decide_acquire(
-        self, wish: Wish, *, now_ns: int, now_wall_ns: int, cards: Sequence[CardId] | None = None
+        self,
+        wish: Wish,
+        *,
+        now_ns: int,
+        now_wall_ns: int,
+        cards: Sequence[CardId] | None = None,
+        has_waited: bool = False,
     ) -> Granted | Lease:
         """Grants every claim of ``wish`` from the first card that fits, or none; or finds the lease it got before.
 
-        ``cards`` narrows the choice further than the wish does: to those on which nobody waits in front.
+        ``cards`` narrows the choice further than the wish does: to those on which nobody waits in front. A wish that
+        ``has_waited`` was found to be new when it came, however many requests have come since.
 
         Raises:
             InvalidRequest: it can never be granted as it is written.
@@ -49,7 +56,7 @@ class Ledger(Books):
             NotOwner, QuotaExceeded, LeaseGone: as their names say.
         """
         request = Request(wish.asker.session, wish.request_id, wish.fingerprint)
-        known = self.requests.find(request)
+        known = None if has_waited else self.requests.find(request)
         if known is not None:
             return self._answered_before(known, wish.request_id)
         self._check_wish(wish)

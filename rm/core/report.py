@@ -22,10 +22,10 @@ class Explanation:
     refusal: Refusal | None
 
 
-def explain(ledger: Ledger, wish: Wish) -> Explanation:
-    """Asks for ``wish`` without taking it. Who waits in front is the engine's to add."""
+def explain(ledger: Ledger, wish: Wish, *, cards: Sequence[CardId] | None = None) -> Explanation:
+    """Asks for ``wish`` without taking it, from ``cards`` where they are given. Who waits in front is not looked at."""
     try:
-        outcome = ledger.decide_acquire(wish, now_ns=0, now_wall_ns=0)
+        outcome = ledger.decide_acquire(wish, now_ns=0, now_wall_ns=0, cards=cards)
     except Refusal as refusal:
         return Explanation(None, (), refusal)
     lease = outcome.lease if isinstance(outcome, Granted) else outcome

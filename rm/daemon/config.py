@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import click
-from leasehold.quantity import parse_size
 
+from leasehold.quantity import parse_size
 from rm.core import limits
 
 CARD_MEMORY_BYTES_MAX = 8 << 30  # of the default; more can be asked for

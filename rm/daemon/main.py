@@ -12,8 +12,8 @@ from pathlib import Path
 
 import click
 import structlog
-from leasehold.address import own_run_directory
 
+from leasehold.address import own_run_directory
 from rm.core.errors import InvalidRequest, Refusal
 from rm.core.ledger import Ledger
 from rm.daemon.config import (

@@ -5,7 +5,6 @@ from fractions import Fraction
 
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
-from rmapi.v1 import types_pb2 as pb
 
 from rm.core import claims as core
 from rm.core import limits
@@ -16,6 +15,7 @@ from rm.core.placement import check_range
 from rm.core.pool import Pool
 from rm.core.types import NS_PER_S, Holder, PoolName, SiteName, UnitRange
 from rm.service.event_log import Happening
+from rmapi.v1 import types_pb2 as pb
 
 # From the wire.
 
@@ -45,7 +45,7 @@ def ids_from(ranges: Iterable[pb.UnitRange]) -> list[int]:
     for one in ranges:
         if not 0 <= one.start < one.stop:
             raise InvalidRequest(f"[{one.start}, {one.stop}) is no range of units")
-        check_range("ids", one.stop - one.start, limits.UNITS_PER_POOL_MAX)
+        check_range("ids", len(ids) + one.stop - one.start, limits.IDS_PER_CLAIM_MAX)  # before they are counted out
         ids.extend(range(one.start, one.stop))
     return ids
 

@@ -12,7 +12,7 @@ from itertools import count
 
 from rm.core import limits
 from rm.core.claims import Asker, Claim, Wish, pools_of
-from rm.core.errors import InvalidRequest, NotNow, PoolExhausted, Refusal, ShuttingDown, WaitTimedOut
+from rm.core.errors import InvalidRequest, NotNow, NotOwner, PoolExhausted, Refusal, ShuttingDown, WaitTimedOut
 from rm.core.events import Event, Granted, LeaseEnded, Request
 from rm.core.lease import Lease
 from rm.core.ledger import Ledger
@@ -23,6 +23,8 @@ from rm.devices.backend import Backend
 from rm.service.clock import Clock
 from rm.service.event_log import EventLog, describe
 from rm.store.store import Store
+
+_STALE_DEADLINES_MAX = 1_024  # of waits that are over: they leave the heap when they come up, or when there are more
 
 # Told of every lease that ended without its owner's asking: session, lease, cause.
 OnLost = Callable[[SessionId, LeaseId, str], None]
@@ -146,9 +148,11 @@ class Engine:
     def end_session(self, session: SessionId, cause: str, *, is_violent: bool) -> None:
         """Ends every lease and every wait of a session."""
         with _FailStop(self):
-            for waiter in self.waitlist.of_session(session):
-                self._withdraw(waiter)
+            waiters = self.waitlist.of_session(session)
+            for waiter in waiters:  # all of them before anybody is served: none of them may be granted now
+                self._leave_queue(waiter, ShuttingDown("the session ended"))
             self._end(self.ledger.decide_end_session(session, cause, is_violent=is_violent))
+            self._serve_waiters(queue for waiter in waiters for queue in waiter.queues())
             self._commit(self.ledger.decide_forget_session(session))
 
     # Living on.
@@ -254,10 +258,15 @@ class Engine:
         text = f"{waiter_count} waiting in front for {names}, the first of them {who}; give a wait to queue behind"
         return PoolExhausted(text, pool=names, waiter_count=waiter_count, waiter_pid=pid, holders=[])
 
-    def _grant(self, wish: Wish, cards: tuple[CardId, ...]) -> Lease:
-        event = self.ledger.decide_acquire(
-            wish, now_ns=self.clock.monotonic_ns(), now_wall_ns=self.clock.wall_ns(), cards=cards
-        )
+    def _grant(self, wish: Wish, cards: tuple[CardId, ...], *, has_waited: bool = False) -> Lease:
+        now_ns, now_wall_ns = self.clock.monotonic_ns(), self.clock.wall_ns()
+        try:
+            event = self.ledger.decide_acquire(
+                wish, now_ns=now_ns, now_wall_ns=now_wall_ns, cards=cards, has_waited=has_waited
+            )
+        except (InvalidRequest, NotOwner) as fault:  # never from these cards, but perhaps from those with a queue
+            self._check_possible(wish)
+            raise self._behind_waiters(self.ledger.cards_for(wish), pools_of(wish.claims)) from fault
         if isinstance(event, Lease):
             return event
         lease = event.lease
@@ -282,7 +291,8 @@ class Engine:
         finally:
             waiting.call_count -= 1
             if not waiting.call_count and waiting.waiter.number in self._waiting:
-                self._withdraw(waiting.waiter)
+                with _FailStop(self):
+                    self._withdraw(waiting.waiter)
 
     def _withdraw(self, waiter: Waiter, refusal: Refusal | None = None) -> None:
         """Takes a waiter out of the queue, and serves those who stood behind it."""
@@ -298,6 +308,9 @@ class Engine:
     def _leave_queue(self, waiter: Waiter, answer: Lease | Refusal) -> None:
         self.waitlist.remove(waiter)
         waiting = self._waiting.pop(waiter.number)
+        if len(self._wait_deadlines) > 2 * len(self._waiting) + _STALE_DEADLINES_MAX:
+            self._wait_deadlines = [(one.waiter.deadline_ns, number) for number, one in self._waiting.items()]
+            heapq.heapify(self._wait_deadlines)
         if waiting.answer.done():
             return
         if isinstance(answer, Lease):
@@ -320,7 +333,7 @@ class Engine:
                 continue
             answer: Lease | Refusal
             try:
-                answer = self._grant(waiter.wish, cards)
+                answer = self._grant(waiter.wish, cards, has_waited=True)
             except NotNow:
                 continue
             except Refusal as refusal:

@@ -6,8 +6,6 @@ from pathlib import Path
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
-from rmapi.v1 import resource_manager_pb2 as pb
-from rmapi.v1 import resource_manager_pb2_grpc as pb_grpc
 
 from rm.core import limits
 from rm.service.engine import Engine
@@ -15,6 +13,8 @@ from rm.service.servicer import Servicer
 from rm.service.session_socket import SessionSocket
 from rm.service.sessions import Session, Sessions
 from rm.service.timer import Timer
+from rmapi.v1 import resource_manager_pb2 as pb
+from rmapi.v1 import resource_manager_pb2_grpc as pb_grpc
 
 GRPC_SOCKET = "rm.sock"
 SESSION_SOCKET = "session.sock"

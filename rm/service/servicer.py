@@ -1,7 +1,7 @@
 """The gRPC door: each method checks who calls, asks the engine, and converts. No rules live here."""
 
 import hashlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Set
 from functools import wraps
 from importlib.metadata import version
 from itertools import islice
@@ -9,13 +9,10 @@ from typing import Any, NoReturn, TypeVar
 
 import grpc
 import structlog
-from rmapi.v1 import resource_manager_pb2 as pb
-from rmapi.v1 import resource_manager_pb2_grpc as pb_grpc
-from rmapi.v1 import types_pb2
 
 from rm.core import limits, report
 from rm.core.card import Card
-from rm.core.claims import Asker, Wish
+from rm.core.claims import Asker, Wish, pools_of
 from rm.core.errors import InvalidRequest, LeaseNotFound, Refusal, SessionUnknown
 from rm.core.events import Request
 from rm.core.lease import Lease
@@ -24,7 +21,10 @@ from rm.core.types import CardId, Holder, LeaseId, PoolName, SessionId, SiteName
 from rm.service import convert
 from rm.service.engine import Engine
 from rm.service.sessions import Sessions, command_of
-from rm.service.status import ERROR_TRAILER, code_of, detail_of
+from rm.service.status import ERROR_TRAILER, code_of, detail_of, text_of
+from rmapi.v1 import resource_manager_pb2 as pb
+from rmapi.v1 import resource_manager_pb2_grpc as pb_grpc
+from rmapi.v1 import types_pb2
 
 SESSION_ID_KEY = "rmapi-session-id"
 SESSION_SECRET_KEY = "rmapi-session-secret"
@@ -57,8 +57,7 @@ def _refusals_told(method: Method[RequestT, ResponseT]) -> Method[RequestT, Resp
 
 async def _abort(context: Context, refusal: Refusal) -> NoReturn:
     trailer = ((ERROR_TRAILER, detail_of(refusal).SerializeToString()),)
-    text = str(refusal)[: limits.TRAILER_BYTES_MAX // 8]
-    await context.abort(code_of(refusal), text, trailer)
+    await context.abort(code_of(refusal), text_of(refusal), trailer)
     raise AssertionError("abort raises")
 
 
@@ -236,18 +235,13 @@ class Servicer(pb_grpc.ResourceManagerServiceServicer):
         card = CardId(request.card) if request.card else None
         asker = self._asker(context, may_be_nobody=True)
         wish = Wish(asker, convert.claims_from(request.claims), card=card)
-        outcome = report.explain(ledger, wish)
-        pools = {claim.pool for claim in request.claims} | {
-            one.pool for claim in request.claims for one in claim.first_of.alternatives
-        }
-        cards = [one for one in ledger.cards.values() if card in {None, one.id}]
-        queues = [(one.id, PoolName(pool)) for one in cards for pool in pools]
-        waiter_count = max((self.engine.waitlist.count(queue) for queue in queues), default=0)
+        outcome, waiter_count = self._explain(wish)
+        pools = pools_of(wish.claims)
         response = pb.ExplainResponse(
             grantable=outcome.refusal is None and not waiter_count,
             card=outcome.card or "",
             waiter_count=waiter_count,
-            cards=[self._card(one, only=pools) for one in cards],
+            cards=[self._card(one, only=pools) for one in ledger.cards.values() if card in {None, one.id}],
             revision=revision,
         )
         if outcome.refusal is not None:
@@ -273,6 +267,17 @@ class Servicer(pb_grpc.ResourceManagerServiceServicer):
 
     # What the methods share.
 
+    def _explain(self, wish: Wish) -> tuple[report.Explanation, int]:
+        """What would happen to ``wish``, and how many would go first; on a card where nobody waits, nobody would."""
+        ledger, waitlist, pools = self.engine.ledger, self.engine.waitlist, pools_of(wish.claims)
+        cards = tuple(card for card in ledger.cards if wish.card in {None, card})
+        if open_cards := waitlist.open_cards(cards, pools):
+            outcome = report.explain(ledger, wish, cards=open_cards)
+            if outcome.refusal is None:
+                return outcome, 0
+        waiter_count = max((waitlist.count((card, pool)) for card in cards for pool in pools), default=0)
+        return report.explain(ledger, wish), waiter_count
+
     def _asker(self, context: Context, *, may_be_nobody: bool = False) -> Asker:
         metadata = dict(context.invocation_metadata() or ())
         session_id, secret = metadata.get(SESSION_ID_KEY, ""), metadata.get(SESSION_SECRET_KEY, "")
@@ -290,7 +295,7 @@ class Servicer(pb_grpc.ResourceManagerServiceServicer):
             message.holder.command = command_of(lease.holder.pid) or lease.holder.command
         return message
 
-    def _card(self, card: Card, only: set[str] | None = None) -> types_pb2.Card:
+    def _card(self, card: Card, only: Set[PoolName] | None = None) -> types_pb2.Card:
         pools = [
             convert.pool_to(pool, waiter_count=self._waiter_count(card, name), used_bytes=self._used_bytes(card, name))
             for name, pool in card.pools.items()

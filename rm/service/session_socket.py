@@ -15,15 +15,15 @@ from pathlib import Path
 
 import structlog
 from google.protobuf.message import DecodeError
-from rmapi.v1 import resource_manager_pb2 as rm_pb
-from rmapi.v1 import session_pb2 as pb
 
 from rm.core import limits
-from rm.core.errors import InvalidRequest, QuotaExceeded, Refusal, SessionUnknown
+from rm.core.errors import CardFailed, InvalidRequest, QuotaExceeded, Refusal, SessionUnknown
 from rm.core.types import NS_PER_S, LeaseId, SessionId
 from rm.service.engine import Engine
 from rm.service.sessions import Peer, Session, Sessions, peer_of
 from rm.service.status import detail_of
+from rmapi.v1 import resource_manager_pb2 as rm_pb
+from rmapi.v1 import session_pb2 as pb
 
 PROTOCOL_VERSION = 1
 _LENGTH = struct.Struct(">I")
@@ -231,12 +231,15 @@ class _Connection:
     # Frames out.
 
     def send(self, frame: pb.ServerFrame, descriptors: Sequence[int] = ()) -> None:
-        """Sends a frame, now or when the client reads. A client that reads too slowly is closed."""
+        """Sends a frame, now or when the client reads. A client that reads too slowly is closed.
+
+        Raises:
+            CardFailed: the host has no descriptors left for copies of ``descriptors``.
+        """
         if self._socket.fileno() < 0:
             return
         body = frame.SerializeToString()
-        # Own copies of the descriptors: the lease may end before they are sent.
-        owned = [os.dup(fd) for fd in descriptors]
+        owned = _own_copies(descriptors)
         self._queued.append((_LENGTH.pack(len(body)) + body, owned))
         self._queued_bytes += len(body)
         if self._queued_bytes > limits.FRAMES_QUEUED_BYTES_MAX:
@@ -278,9 +281,14 @@ class _Connection:
         self._close_when_sent()
 
     def _close_when_sent(self) -> None:
+        """Closes once the last word is read, or not read in time; what the client says until then is not kept."""
         self._closes_when_sent = True
         if not self._queued:
             self.close()
+            return
+        self._loop.remove_reader(self._socket)
+        self._handshake.cancel()
+        self._handshake = self._loop.call_later(limits.HANDSHAKE_NS_MAX / NS_PER_S, self.close)
 
     def close(self) -> None:
         """Closes the connection. The session stays: only the death of its process, or its own word, ends it."""
@@ -295,6 +303,18 @@ class _Connection:
             _close_all(descriptors)
         self._queued.clear()
         self._owner.forget(self, self._session)
+
+
+def _own_copies(descriptors: Sequence[int]) -> list[int]:
+    """Copies of descriptors: the lease may end before they are sent."""
+    owned: list[int] = []
+    try:
+        for fd in descriptors:
+            owned.append(os.dup(fd))  # noqa: PERF401 - what was made before a fault must be closed
+    except OSError as fault:
+        _close_all(owned)
+        raise CardFailed(f"the windows cannot be handed over: {fault.strerror}") from fault
+    return owned
 
 
 def _close_all(descriptors: Sequence[int]) -> None:

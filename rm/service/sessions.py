@@ -86,11 +86,14 @@ class Sessions:
         """Opens a session for ``peer``, and watches its process.
 
         Raises:
-            QuotaExceeded: there are as many as may be.
+            QuotaExceeded: there are as many as may be, or the host has no descriptor left.
         """
         if len(self._by_id) >= limits.SESSIONS_MAX:
             raise QuotaExceeded(f"{limits.SESSIONS_MAX} sessions are the most there may be", most=limits.SESSIONS_MAX)
-        own = Peer(peer.pid, peer.uid, os.dup(peer.pidfd))
+        try:
+            own = Peer(peer.pid, peer.uid, os.dup(peer.pidfd))
+        except OSError as fault:
+            raise QuotaExceeded(f"the host has no descriptor for another session: {fault.strerror}") from fault
         session = Session(
             id=SessionId(f"S{secrets.token_hex(5)}"),
             secret=secrets.token_hex(32),

@@ -2,10 +2,10 @@
 
 import grpc
 from google.protobuf import struct_pb2
-from rmapi.v1 import types_pb2 as pb
 
 from rm.core import errors, limits
 from rm.core.errors import Facts, Refusal
+from rmapi.v1 import types_pb2 as pb
 
 ERROR_TRAILER = "rmapi-error-bin"
 
@@ -29,14 +29,23 @@ def code_of(refusal: Refusal) -> grpc.StatusCode:
     return _CODES[type(refusal)]
 
 
+def text_of(refusal: Refusal) -> str:
+    """The text of a refusal, short enough to travel beside its detail: each of its bytes may become three there."""
+    return _cut(str(refusal), limits.TRAILER_BYTES_MAX // 16)
+
+
 def detail_of(refusal: Refusal) -> pb.ErrorDetail:
     """The detail of a refusal, short enough for a trailer: facts that are too long are left out."""
-    detail = pb.ErrorDetail(reason=refusal.reason, message=str(refusal)[: limits.TRAILER_BYTES_MAX // 4])
+    detail = pb.ErrorDetail(reason=refusal.reason, message=_cut(str(refusal), limits.TRAILER_BYTES_MAX // 4))
     detail.facts.CopyFrom(_struct(refusal.facts))
     if detail.ByteSize() > limits.TRAILER_BYTES_MAX:
         short: Facts = {key: value for key, value in refusal.facts.items() if isinstance(value, int)}
         detail.facts.CopyFrom(_struct(short))
     return detail
+
+
+def _cut(text: str, byte_count: int) -> str:
+    return text.encode(errors="replace")[:byte_count].decode(errors="ignore")
 
 
 def _struct(facts: Facts) -> struct_pb2.Struct:

@@ -6,10 +6,13 @@ they wrote, and nobody read. So a tick that comes late moves every deadline by w
 
 import asyncio
 
+import structlog
+
 from rm.core.types import NS_PER_S
 from rm.service.engine import Engine
 
 TICK_NS = NS_PER_S // 4
+_log = structlog.get_logger(__name__)
 
 
 class Timer:
@@ -23,6 +26,7 @@ class Timer:
     def start(self) -> None:
         """Begins to tick, on the running loop."""
         self._task = asyncio.get_running_loop().create_task(self._run(), name="timer")
+        self._task.add_done_callback(self._ended)
 
     async def stop(self) -> None:
         """Ends ticking."""
@@ -44,6 +48,12 @@ class Timer:
         while True:
             await asyncio.sleep(self._seconds_to_next())
             self.tick()
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        """Without a timer no lease would ever end: stops the daemon."""
+        if not task.cancelled():
+            _log.error("the timer failed", fault=repr(task.exception()))
+            self._engine.fail()
 
     def _seconds_to_next(self) -> float:
         """Up to a period; less where a wait ends sooner."""

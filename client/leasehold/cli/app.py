@@ -9,7 +9,6 @@ from typing import Any
 
 import click
 from google.protobuf.json_format import MessageToDict
-from rmapi.v1 import resource_manager_pb2 as pb
 
 from leasehold import Card, Client, DaemonUnavailable, LeaseholdError, LeaseInfo, PoolStatus
 from leasehold.cli.claims import claim_options, claims_of
@@ -26,6 +25,7 @@ from leasehold.cli.output import (
 from leasehold.cli.plan import plan
 from leasehold.cli.run import run
 from leasehold.quantity import duration_text, size_text
+from rmapi.v1 import resource_manager_pb2 as pb
 
 _EPILOG = """\b
 Examples:

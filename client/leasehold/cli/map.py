@@ -7,10 +7,10 @@ from typing import Any
 
 from rich.console import Console
 from rich.text import Text
-from rmapi.v1 import types_pb2 as pb
 
 from leasehold import Client, LeaseInfo
 from leasehold.quantity import size_text
+from rmapi.v1 import types_pb2 as pb
 
 _COLUMNS, _ROWS_MAX = 64, 8
 _ALWAYS_DRAWN = {"memory", "cores"}

@@ -1,0 +1,169 @@
+"""The memory of a lease: its bounds, its parts, its end."""
+
+import fcntl
+import gc
+import mmap
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+import leasehold
+from leasehold.window import Budget, Window
+from support.daemon import python
+
+SIZE = 1 << 20
+
+OUT_OF_BOUNDS = """
+import ctypes, resource, sys
+from leasehold.testing import FakeClient
+resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+lease = FakeClient(memory="4MiB").acquire(memory="1MiB")
+window = lease.memory
+ctypes.memset(window.address + window.size - 1, 1, 1)
+print("inside", flush=True)
+ctypes.memset(window.address + window.size, 1, 1)
+print("survived", flush=True)
+"""
+
+
+def make_window(size=SIZE, total=SIZE):
+    fd = os.memfd_create("test", os.MFD_ALLOW_SEALING)
+    os.ftruncate(fd, size)
+    fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL)
+    return Window.map(fd, size, budget=Budget("L1", total), check_lease=lambda: None)
+
+
+@pytest.fixture
+def window():
+    made = make_window()
+    yield made
+    gc.collect()
+    made.close()
+
+
+def test_it_is_a_buffer_of_just_its_size(window):
+    view = memoryview(window)
+
+    assert (window.size, len(view)) == (SIZE, SIZE)
+    view[-1] = 7
+    assert window[-1] == 7
+    view.release()
+
+
+def test_a_write_past_its_end_ends_the_process_by_a_signal():
+    process = python(OUT_OF_BOUNDS)
+    out, _ = process.communicate(timeout=30)
+
+    assert out == "inside\n"
+    assert process.returncode == -signal.SIGSEGV
+
+
+def test_there_is_a_guard_page_behind_every_window():
+    windows = [make_window() for _ in range(8)]
+    maps = Path("/proc/self/maps").read_text().splitlines()
+    for one in windows:
+        begin = f"{one.address + one.size:x}-"
+        assert any(line.startswith(begin) and " ---p " in line for line in maps)
+        one.close()
+
+
+def test_the_guard_goes_with_its_window():
+    window = make_window()
+    behind = window.address + window.size
+    window.close()
+    del window
+    gc.collect()
+
+    assert not any(
+        line.startswith(f"{behind:x}-{behind + mmap.PAGESIZE:x} ---p")
+        for line in Path("/proc/self/maps").read_text().splitlines()
+    )
+
+
+def test_arrays_lie_in_it_and_do_not_overlap(window):
+    one, two = window.array("f4", (16, 16)), window.array("u1", 100)
+    one[:], two[:] = 1.5, 255
+
+    assert (one == 1.5).all()
+    assert one.ctypes.data % 64 == two.ctypes.data % 64 == 0
+    assert all(window.address <= array.ctypes.data < window.address + SIZE for array in (one, two))
+
+
+def test_what_no_view_needs_any_more_is_free_again(window):
+    view = window.array("u1", SIZE)[10:20]
+    with pytest.raises(leasehold.Exhausted):
+        window.array("u1", 1)
+    assert len(view) == 10
+    del view
+    gc.collect()
+
+    assert window.budget.charged_bytes == 0
+    assert len(window.allocate(SIZE)) == SIZE
+
+
+def test_closing_while_arrays_live_is_a_clear_error_and_changes_nothing(window):
+    array = window.array("u1", 10)
+    array[:] = 3
+
+    with pytest.raises(leasehold.WindowInUse, match="drop them"):
+        window.close()
+
+    assert (array == 3).all()
+
+
+def test_no_room_in_a_row_says_what_there_is(window):
+    parts = [window.allocate(SIZE // 4) for _ in range(4)]
+    del parts[2], parts[0]
+    gc.collect()
+
+    with pytest.raises(leasehold.Exhausted, match="no gap") as caught:
+        window.allocate(SIZE // 2)
+
+    assert caught.value.facts == {"asked_bytes": SIZE // 2, "free_bytes": SIZE // 2, "total_bytes": SIZE}
+    assert caught.value.reason == "POOL_EXHAUSTED"
+
+
+def test_allocations_and_models_share_one_budget():
+    window = make_window(total=SIZE)
+    window.budget.charge(SIZE - 100, "a model")
+
+    with pytest.raises(leasehold.Exhausted, match="100 B of its 1 MiB left"):
+        window.allocate(101)
+
+    part = window.allocate(100)
+    assert window.budget.left_bytes == 0
+    part.release()
+    window.close()
+
+
+def test_an_empty_array_takes_nothing(window):
+    assert window.array("f4", (0, 5)).shape == (0, 5)
+    assert window.budget.charged_bytes == 0
+
+
+def test_abandoned_memory_reads_as_zeros_and_never_faults():
+    window = make_window()
+    array = window.array("u1", 100)
+    array[:] = 9
+    fd = os.memfd_create("other")
+
+    window.abandon()
+
+    assert (array == 0).all()
+    array[:] = 1  # of this process alone now
+    os.close(fd)
+
+
+def test_a_lost_lease_hands_out_nothing():
+    def lost():
+        raise leasehold.LeaseLost("L1", "test")
+
+    fd = os.memfd_create("test")
+    os.ftruncate(fd, SIZE)
+    window = Window.map(fd, SIZE, budget=Budget("L1", SIZE), check_lease=lost)
+
+    with pytest.raises(leasehold.LeaseLost):
+        window.allocate(1)
+    window.close()

@@ -1,0 +1,30 @@
+"""What every test may ask for: a daemon of the module's own, and a client of it."""
+
+import pytest
+
+from support.daemon import Daemon, is_all_free
+
+
+@pytest.fixture(scope="module")
+def daemon():
+    """A real daemon with one card of 64 MiB, for all tests of a module."""
+    started = Daemon()
+    yield started
+    started.remove()
+
+
+@pytest.fixture
+def client(daemon):
+    """A client of it. What a test leaves behind is a fault of the test, or a leak."""
+    with daemon.connect() as connected:
+        yield connected
+    with daemon.connect() as after:
+        assert is_all_free(after)
+
+
+@pytest.fixture
+def own_daemon():
+    """A daemon for one test alone, which may kill it."""
+    started = Daemon()
+    yield started
+    started.remove()

@@ -1,0 +1,335 @@
+"""The machine that plays clients against the real ledger and the model at once, and compares them after every step."""
+
+from dataclasses import replace
+
+from hypothesis import strategies as st
+from hypothesis.stateful import precondition, rule
+
+from rm.core.card import Allotment
+from rm.core.claims import Asker, Common, Ids, Run, Units
+from rm.core.errors import Refusal
+from rm.core.events import Extended, LeaseEnded, Renewed, Request, RequestForgone, UnitsReturned
+from rm.core.lease import Lease
+from rm.core.reservation import ReservationSpec
+from rm.core.types import NS_PER_S, CardId, LeaseId, PoolName, SessionId, UnitSet, ranges_of
+from support.comparison import ASKERS, Comparison, agree, parts_of
+from support.model import HELD, INVALID, ModelReservation, Part, Refused
+from support.strategies import HASHES, RESERVATIONS, claims_on
+
+askers = st.sampled_from(ASKERS)
+picks = st.integers(0, 30)
+ttls = st.sampled_from([None, 1 * NS_PER_S, 2 * NS_PER_S, 5 * NS_PER_S])
+
+
+class LedgerMachine(Comparison):
+    """Each rule asks the model what must be answered, asks the ledger, compares, and only then applies."""
+
+    # Acquiring.
+
+    @rule(data=st.data(), who=askers, card=picks, ttl_ns=ttls)
+    def acquire(self, data: st.DataObject, who: Asker, card: int, ttl_ns: int | None) -> None:
+        self.acquire_now(who, data.draw(self.requests), ttl_ns, self._card_or_any(card))
+
+    @rule(who=askers, count=st.integers(1, 7), align=st.sampled_from([1, 1, 2, 4]), ttl_ns=ttls)
+    def acquire_run(self, who: Asker, count: int, align: int, ttl_ns: int | None) -> None:
+        self.acquire_now(who, (Run(PoolName("memory"), unit_count=count, align_count=align),), ttl_ns)
+
+    @rule(
+        who=askers, name=st.sampled_from(["streams", "cores", "memory", "streams", "nowhere"]), count=st.integers(0, 4)
+    )
+    def acquire_units(self, who: Asker, name: str, count: int) -> None:
+        self.acquire_now(who, (Units(PoolName(name), count),), None)
+
+    @rule(who=askers, sites=st.integers(0, 4))
+    def acquire_common(self, who: Asker, sites: int) -> None:
+        self.acquire_now(who, (Common(PoolName("bcast"), self._pool("bcast").sites[:sites]),), None)
+
+    @precondition(lambda self: self.model.reserved)
+    @rule(data=st.data(), who=askers, which=picks, by_hash=st.booleans())
+    def acquire_reserved(self, data: st.DataObject, who: Asker, which: int, by_hash: bool) -> None:
+        spots = sorted(self.model.reserved)
+        spot = spots[which % len(spots)]
+        card, pool, site, bit = spot
+        spec = self.model.pools[card][pool]
+        name = self.model.reserved[spot]
+        key = self.model.reservations[name].content_hash if by_hash else name
+        at = spec.sites[site : site + 1]
+        by_id = Ids(spec.name, (bit // spec.slices_per_unit,), at, data.draw(st.sampled_from([key, ""])))
+        one = Units(spec.name, 1, at, key)
+        claim = data.draw(st.one_of(st.just(by_id), st.just(one), claims_on(spec)))
+        self.acquire_now(
+            who, (replace(claim, reservation=key) if claim not in (by_id, one) else claim,), None, CardId(card)
+        )
+
+    @precondition(lambda self: self.asked)
+    @rule(which=picks, is_changed=st.booleans())
+    def acquire_again(self, which: int, is_changed: bool) -> None:
+        """The same request id again: with the same parameters, or with others."""
+        wish = self.asked[which % len(self.asked)]
+        self.ask(replace(wish, fingerprint=b"other") if is_changed else wish)
+
+    @precondition(lambda self: self.model.leases)
+    @rule(data=st.data(), which=picks, who=askers, is_mine=st.integers(0, 4))
+    def extend(self, data: st.DataObject, which: int, who: Asker, is_mine: int) -> None:
+        lease_id = self._lease(which)
+        who = self._owner(lease_id) if is_mine else who
+        claims = data.draw(self.requests)
+        request = self.request(who)
+
+        def expected() -> list[Part]:
+            lease = self.model.mine(lease_id, who.session)
+            return self.model.place(claims, [lease.card], who)[1]
+
+        event = self.decide(expected, lambda: self.ledger.decide_extend(LeaseId(lease_id), claims, who, request))
+        if isinstance(event, Extended):
+            agree("added", parts_of(event.allotments), expected())
+            self.model.extend(lease_id, expected())
+            self.apply(event)
+
+    # Giving back.
+
+    @precondition(lambda self: self.model.leases)
+    @rule(data=st.data(), which=picks, who=askers, is_mine=st.integers(0, 4), to_pool=st.booleans())
+    def give_back(self, data: st.DataObject, which: int, who: Asker, is_mine: int, to_pool: bool) -> None:
+        lease_id = self._lease(which)
+        who = self._owner(lease_id) if is_mine else who
+        card = self.model.leases[lease_id].card
+        pool, at, ids = data.draw(self._some_units(lease_id))
+        request = self.request(who)
+
+        def expected() -> set:
+            self.model.mine(lease_id, who.session)
+            lost = self.model.units_to_give_back(lease_id, pool, ids, at)
+            if to_pool:
+                self.model.must_own(lost, who)
+            return lost
+
+        def decide() -> UnitsReturned | LeaseEnded | Lease | None:
+            return self.ledger.decide_give_back(
+                LeaseId(lease_id), who, request, pool=PoolName(pool), ids=ids, at=tuple(at), to_pool=to_pool
+            )
+
+        event = self.decide(expected, decide)
+        if isinstance(event, Refusal):
+            return
+        self.given_back.append((decide, who.session, request.id, lease_id))
+        lost = expected()
+        ends = lost == set(self.model.spots_of(lease_id))
+        agree("ends", isinstance(event, LeaseEnded), ends)
+        if isinstance(event, UnitsReturned):
+            parts = zip(self.ledger.leases[LeaseId(lease_id)].allotments, event.lost, strict=True)
+            units = [Allotment(allotment.pool, part) for allotment, part in parts]
+            agree(
+                "lost", {(card, p, s, b) for p, at_site in parts_of(units) for s, bits in at_site for b in bits}, lost
+            )
+        self.model.give_back(lease_id, lost, to_pool=to_pool)
+        self.apply(event)
+
+    @precondition(lambda self: self.given_back)
+    @rule(which=picks)
+    def give_back_again(self, which: int) -> None:
+        """The same request id again: what is left of the lease, or nothing where it has ended by then."""
+        decide, session, request_id, lease_id = self.given_back[which % len(self.given_back)]
+        is_forgotten = (session, request_id) not in self.model.answers and lease_id in self.model.leases
+        if is_forgotten or self.model.answers.get((session, request_id), (b"", lease_id))[1] is None:
+            return
+        answer = self.decide(lambda: None, decide)
+        agree("what is left", answer.id if isinstance(answer, Lease) else answer, self._live(lease_id))
+
+    @precondition(lambda self: self.model.leases)
+    @rule(which=picks, who=askers, is_mine=st.integers(0, 4), to_pool=st.booleans(), is_live=st.integers(0, 2))
+    def release(self, which: int, who: Asker, is_mine: int, to_pool: bool, is_live: int) -> None:
+        lease_id = self._lease(which) if is_live else f"L{which % (self.model.token + 2)}"
+        if is_mine and lease_id in self.model.leases:
+            who = self._owner(lease_id)
+        had_ended = lease_id not in self.model.leases and 1 <= int(lease_id[1:]) <= self.model.token
+
+        def expected() -> None:
+            if not had_ended:
+                self.model.mine(lease_id, who.session)
+                if to_pool:
+                    self.model.must_own(set(self.model.spots_of(lease_id)), who)
+
+        event = self.decide(expected, lambda: self.ledger.decide_release(LeaseId(lease_id), who, to_pool=to_pool))
+        if had_ended:
+            agree("an ended lease released again", event, None)
+        elif isinstance(event, LeaseEnded):
+            self.model.end(lease_id, is_violent=False, to_pool=to_pool)
+            self.apply(event)
+
+    @precondition(lambda self: self.asked)
+    @rule(which=picks)
+    def forgo(self, which: int) -> None:
+        """Gives up a request that was asked, or one that has not arrived yet."""
+        wish = self.asked[which % len(self.asked)]
+        key = (wish.asker.session, wish.request_id if which % 3 else self.request(wish.asker).id)
+        lease_id = self.model.answers.get(key, (b"", None))[1]
+        event = self.decide(lambda: None, lambda: self.ledger.decide_forgo(*key))
+        if lease_id is None:
+            agree("forgone", event, RequestForgone(Request(*key, b"")))
+            self.model.answers[key] = (b"", None)
+            self.apply(event)
+        elif lease_id in self.model.leases:
+            agree("ended", event, LeaseEnded(LeaseId(lease_id), "released", is_violent=False))
+            self.model.end(lease_id, is_violent=False)
+            self.apply(event)
+        else:
+            agree("neither", event, None)
+
+    @precondition(lambda self: len(self.model.leases) > 2)
+    @rule(who=askers, is_violent=st.booleans(), is_forgotten=st.booleans())
+    def end_session(self, who: Asker, is_violent: bool, is_forgotten: bool) -> None:
+        mine = [lease_id for lease_id, lease in self.model.leases.items() if lease.session == who.session]
+        events = list(self.ledger.decide_end_session(who.session, "gone", is_violent=is_violent))
+        agree("leases of the session", [event.lease_id for event in events], mine)
+        for event in events:
+            self.model.end(event.lease_id, is_violent=is_violent)
+            self.apply(event)
+        if is_forgotten:
+            self.apply(self.ledger.decide_forget_session(who.session))
+            self.model.answers = {key: kept for key, kept in self.model.answers.items() if key[0] != who.session}
+
+    @precondition(lambda self: self.ledger.quarantine)
+    @rule(which=picks)
+    def quiet(self, which: int) -> None:
+        waiting = sorted(self.ledger.quarantine)
+        lease_id = waiting[which % len(waiting)]
+        event = self.ledger.decide_quiet(lease_id)
+        self.model.quiet(lease_id)
+        self.apply(event)
+
+    # Time.
+
+    @rule(passed_ns=st.sampled_from([0, 1, NS_PER_S - 1, NS_PER_S, None, None]))
+    def tick(self, passed_ns: int | None) -> None:
+        """Moves the clock (None: to the next deadline) and ends what is overdue: at its deadline a lease is."""
+        due = [lease.deadline_ns for lease in self.model.leases.values() if lease.deadline_ns is not None]
+        self.now_ns = min(due, default=self.now_ns) if passed_ns is None else self.now_ns + passed_ns
+        events = self.ledger.decide_expire(now_ns=self.now_ns)
+        agree("expired", [event.lease_id for event in events], self.model.expired(self.now_ns))
+        for event in events:
+            agree("violent", event.is_violent, True)
+            self.model.end(event.lease_id, is_violent=True)
+            self.apply(event)
+
+    @rule(who=askers, others=st.lists(picks, max_size=2))
+    def renew(self, who: Asker, others: list[int]) -> None:
+        mine = [lease_id for lease_id, lease in self.model.leases.items() if lease.session == who.session]
+        named = mine + [f"L{pick % (self.model.token + 2)}" for pick in others]
+
+        def expected() -> list[str]:
+            for lease_id in named:
+                if lease_id in self.model.leases:
+                    self.model.mine(lease_id, who.session)
+            return [lease_id for lease_id in named if lease_id not in self.model.leases]
+
+        answer = self.decide(
+            expected, lambda: self.ledger.decide_renew([LeaseId(n) for n in named], who.session, now_ns=self.now_ns)
+        )
+        if isinstance(answer, Refusal):
+            return
+        event, lost = answer
+        assert isinstance(event, Renewed)
+        agree("lost", list(lost), expected())
+        for lease_id in named:
+            lease = self.model.leases.get(lease_id)
+            if lease is not None and lease.ttl_ns is not None:
+                lease.deadline_ns = max(lease.deadline_ns, self.now_ns + lease.ttl_ns)
+        self.apply(event)
+
+    @rule(gap_ns=st.integers(1, NS_PER_S))
+    def postpone(self, gap_ns: int) -> None:
+        """The daemon itself was stopped for a while: nobody is to blame for that."""
+        self.now_ns += gap_ns
+        self.ledger.deadlines.postpone(gap_ns)
+        for lease in self.model.leases.values():
+            lease.deadline_ns = None if lease.deadline_ns is None else lease.deadline_ns + gap_ns
+
+    # Reservations.
+
+    @precondition(lambda self: len(self.model.reservations) < len(RESERVATIONS))
+    @rule(
+        which=st.sampled_from((None, None, None, *RESERVATIONS)),
+        content_hash=st.sampled_from(("", *HASHES)),
+        owner_uid=st.sampled_from([None, 1000, 1001]),
+        on=st.tuples(picks, picks),
+        units=st.lists(st.integers(0, 5), min_size=1, max_size=4, unique=True),
+    )
+    def reserve(
+        self, which: str | None, content_hash: str, owner_uid: int | None, on: tuple[int, int], units: list
+    ) -> None:
+        which = which or next(name for name in RESERVATIONS if name not in self.model.reservations)
+        card = self.cards[on[0] % len(self.cards)]
+        pool = card.pools[on[1] % len(card.pools)]
+        slices = pool.slices_per_unit
+        sites = tuple(range(max(1, len(pool.sites))))[on[0] % 2 :] or (0,)
+        most = min(pool.unit_count_at(site) for site in sites)
+        bits = sorted(u * slices + cut for u in {u % most for u in units} for cut in range(slices)) if most else []
+        named = UnitSet(sites, (ranges_of(bits),)) if bits else UnitSet((), ())
+        spec = ReservationSpec(which, content_hash, card.id, ((pool.name, named),), owner_uid)
+        wanted = {(card.id, pool.name, site, bit) for site in sites for bit in bits}
+
+        def expected() -> None:
+            if which in self.model.reservations:
+                raise Refused(INVALID)
+            if wanted & (self.model.holder.keys() | self.model.reserved.keys() | self.model.quarantined.keys()):
+                raise Refused(HELD)
+
+        event = self.decide(expected, lambda: self.ledger.decide_reserve(spec))
+        if not isinstance(event, Refusal):
+            self.model.reservations[which] = ModelReservation(card.id, content_hash, owner_uid)
+            self.model.reserved |= dict.fromkeys(wanted, which)
+            self.apply(event)
+
+    @precondition(lambda self: self.model.reservations)
+    @rule(which=st.sampled_from(RESERVATIONS), who=askers)
+    def unreserve(self, which: str, who: Asker) -> None:
+        mine = {spot for spot, name in self.model.reserved.items() if name == which}
+
+        def expected() -> None:
+            if which not in self.model.reservations:
+                raise Refused(INVALID)
+            self.model.may_use(which, who)
+            if mine & (self.model.holder.keys() | self.model.quarantined.keys()):
+                raise Refused(HELD)
+
+        event = self.decide(expected, lambda: self.ledger.decide_unreserve(which, who))
+        if not isinstance(event, Refusal):
+            del self.model.reservations[which]
+            self.model.reserved = {spot: name for spot, name in self.model.reserved.items() if name != which}
+            self.apply(event)
+
+    # What a rule chooses from.
+
+    def _lease(self, which: int) -> str:
+        live = sorted(self.model.leases)
+        return live[which % len(live)]
+
+    def _live(self, lease_id: str) -> str | None:
+        return lease_id if lease_id in self.model.leases else None
+
+    def _owner(self, lease_id: str) -> Asker:
+        return next(who for who in ASKERS if who.session == SessionId(self.model.leases[lease_id].session))
+
+    def _card_or_any(self, which: int) -> CardId | None:
+        return None if which % 2 else self.cards[which // 2 % len(self.cards)].id
+
+    def _pool(self, name: str):
+        return next(pool for pool in self.cards[0].pools if pool.name == name)
+
+    def _some_units(self, lease_id: str) -> st.SearchStrategy[tuple[str, list[str], list[int]]]:
+        """A pool, sites and unit ids that the lease mostly has, all of a part or some of it."""
+        lease = self.model.leases[lease_id]
+        choices = []
+        for name, at_sites in lease.parts:
+            spec = self.model.pools[lease.card][name]
+            for site, bits in at_sites:
+                at = [spec.sites[site]] if spec.sites else []
+                choices.append((name, at, sorted({bit // spec.slices_per_unit for bit in bits})))
+
+        def some(choice: tuple[str, list[str], list[int]]) -> st.SearchStrategy:
+            name, at, units = choice
+            few = st.lists(st.sampled_from([*units, units[-1] + 1]), min_size=1, max_size=3, unique=True)
+            return st.tuples(st.just(name), st.just(at), st.just(units) | few)
+
+        return st.sampled_from(choices).flatmap(some)

@@ -1,0 +1,105 @@
+"""``python -m bench``: runs the benchmarks and prints one table."""
+
+import importlib
+import json
+import os
+import platform
+import sys
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from bench.harness import SEED, Figure, Row, noise, say
+
+BENCHMARKS = {
+    "runs": "taking and giving back runs of units in pools of 2^10 to 2^24 units",
+    "inference": "one inference under a lease against bare onnxruntime",
+    "cores": "two models on one core against two models on leased cores of their own",
+    "kill": "from SIGKILL of a holder to the grant of a waiter",
+    "waiters": "a Release while 1,000 requests wait",
+    "rpc": "acquire + release pairs a second against a bare gRPC echo",
+    "imports": "import leasehold against import grpc",
+}
+_TABLE_WIDTH = 160  # where standard output is no terminal
+
+_EPILOG = """\b
+Examples:
+  python -m bench                          all of them, about three minutes
+  python -m bench --list                   their names
+  python -m bench --only kill --only rpc   some of them
+  python -m bench --json bench.json        the table, and the figures in a file
+"""
+
+
+@click.command(epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "--only", multiple=True, metavar="NAME", type=click.Choice(list(BENCHMARKS)), help="Only this one; may be repeated."
+)
+@click.option(
+    "--json", "json_path", type=click.Path(path_type=Path, dir_okay=False), help="Writes the figures there too."
+)
+@click.option("--list", "lists", is_flag=True, help="Lists the benchmarks.")
+def command(*, only: tuple[str, ...], json_path: Path | None, lists: bool) -> None:
+    """Measures Leasehold against bare or peer baselines, interleaved with them, and prints one table.
+
+    A figure is a median with its spread in brackets. Rounds in which other processes took more than a tenth of the CPUs
+    are repeated. The exit status is 0 even where a bar is missed; the last line says so.
+    """
+    if lists:
+        for name, what in BENCHMARKS.items():
+            click.echo(f"{name:10} {what}")
+        return
+    rows: dict[str, list[Row]] = {}
+    began = time.monotonic()
+    for name in [name for name in BENCHMARKS if not only or name in only]:
+        say(f"{name}: {BENCHMARKS[name]}")
+        try:
+            rows[name] = importlib.import_module(f"bench.{name}").run()
+        except RuntimeError as fault:  # a model is missing, or a process of ours ended
+            raise click.ClickException(f"{name}: {fault}") from fault
+    _print(rows, time.monotonic() - began)
+    if json_path is not None:
+        json_path.write_text(json.dumps(_to_json(rows), indent=2) + "\n", encoding="utf-8")
+        say(f"figures written to {json_path}")
+
+
+def _print(rows: dict[str, list[Row]], elapsed_s: float) -> None:
+    console = Console() if sys.stdout.isatty() else Console(width=_TABLE_WIDTH)
+    table = Table(box=box.SIMPLE_HEAD, title=_machine(), title_justify="left", title_style="")
+    for name in ("what", "figure", "baseline", "ratio", "bar", "met"):
+        table.add_column(name, justify="left" if name == "what" else "right", overflow="fold")
+    for row in (row for of_one in rows.values() for row in of_one):
+        met = {None: "", True: "yes", False: "NO"}[row.is_met]
+        what = f"{row.what}\n  [dim]{row.note}[/dim]" if row.note else row.what
+        table.add_row(what, _text(row.figure), _text(row.baseline), _text(row.ratio), row.bar_text, met)
+    console.print(table)
+    missed = [row.what for of_one in rows.values() for row in of_one if row.is_met is False]
+    verdict = f"{len(missed)} bars MISSED: " + "; ".join(missed) if missed else "Every bar is met."
+    for line in noise:
+        console.print(line, highlight=False)
+    console.print(f"{verdict} Seed {SEED}, {elapsed_s:.0f} s.", highlight=False)
+
+
+def _text(figure: Figure | None) -> str:
+    return "" if figure is None else str(figure)
+
+
+def _machine() -> str:
+    when = datetime.now(UTC).strftime("%Y-%m-%d")
+    return (
+        f"{when}, {os.cpu_count()} CPUs, {platform.system()} {platform.release()}, Python {platform.python_version()}"
+    )
+
+
+def _to_json(rows: dict[str, list[Row]]) -> dict[str, object]:
+    benchmarks = {name: [row.to_json() for row in of_one] for name, of_one in rows.items()}
+    return {"machine": _machine(), "seed": SEED, "noise": noise, "benchmarks": benchmarks}
+
+
+if __name__ == "__main__":
+    command(prog_name="python -m bench")

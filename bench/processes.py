@@ -1,0 +1,127 @@
+"""Processes that the benchmarks start: a daemon of their own, and workers that are spoken to in lines."""
+
+import importlib
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Self
+
+_STOP_S = 10.0
+
+
+@contextmanager
+def daemon(*options: str) -> Iterator[Path]:
+    """A daemon in directories of its own, ready to serve; answers its run directory. It ends with the block."""
+    with tempfile.TemporaryDirectory(prefix="leasehold-bench-") as root:
+        run_directory = Path(root) / "run"
+        command = [Path(sys.executable).parent / "rmd", "--run-dir", run_directory, "--state-dir", Path(root) / "state"]
+        log = Path(root) / "log"
+        with log.open("wb") as log_file:
+            process = subprocess.Popen(
+                [*map(str, command), "--log-level", "warning", *options], stdout=subprocess.PIPE, stderr=log_file
+            )
+        assert process.stdout is not None
+        try:
+            line = process.stdout.readline()
+            if not line.startswith(b"ready "):
+                raise RuntimeError(f"rmd did not start: {log.read_text(encoding='utf-8')}")
+            yield run_directory
+        finally:
+            process.terminate()
+            try:
+                process.wait(_STOP_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+            process.stdout.close()
+
+
+class Worker:
+    """A process that runs one function of a benchmark, ``module:function``, with arguments that are strings.
+
+    The function reads orders from standard input and answers each with a line.
+    """
+
+    def __init__(self, function: str, *arguments: object) -> None:
+        """Starts it."""
+        command = [sys.executable, "-m", "bench.processes", function, *map(str, arguments)]
+        root = Path(__file__).resolve().parent.parent
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=root, bufsize=1
+        )
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
+
+    def tell(self, line: str) -> None:
+        """Sends an order."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(line + "\n")
+        self._process.stdin.flush()
+
+    def hear(self) -> str:
+        """Its next line.
+
+        Raises:
+            RuntimeError: it ended instead.
+        """
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        if not line:
+            raise RuntimeError(f"a worker ended with status {self._process.wait()}")
+        return line.rstrip("\n")
+
+    def kill(self) -> None:
+        """Ends it by SIGKILL, at once; ``close`` waits for that."""
+        os.kill(self._process.pid, signal.SIGKILL)
+
+    def close(self) -> None:
+        """Ends it, and waits until it has ended."""
+        for pipe in (self._process.stdin, self._process.stdout):
+            assert pipe is not None
+            pipe.close()
+        try:
+            self._process.wait(_STOP_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def ask_all(workers: list[Worker], line: str) -> list[str]:
+    """Sends one order to all, then hears from all."""
+    for worker in workers:
+        worker.tell(line)
+    return [worker.hear() for worker in workers]
+
+
+def orders() -> Iterator[str]:
+    """In a worker: the orders as they come, until its starter closes or ends."""
+    for line in sys.stdin:
+        yield line.rstrip("\n")
+
+
+def answer(line: object) -> None:
+    """In a worker: answers an order."""
+    print(line, flush=True)
+
+
+def _main() -> None:
+    module, _, function = sys.argv[1].partition(":")
+    getattr(importlib.import_module(module), function)(*sys.argv[2:])
+
+
+if __name__ == "__main__":
+    _main()

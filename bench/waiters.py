@@ -1,0 +1,124 @@
+"""How long a Release takes while 1,000 requests of another process wait, against the same while nobody waits.
+
+All units of a pool are held, some of them by leases of one unit, which are then released one after the other. In the
+first case the waiters want the whole pool, so that none is served; in the second each wants one unit, so that every
+release serves the next of them. The waiters are raw ``grpc.aio`` calls of one session in one process.
+"""
+
+import asyncio
+import math
+import statistics
+import sys
+import time
+
+import grpc
+
+import leasehold
+from bench.harness import Bar, Round, Row, run_rounds, wait_until
+from bench.processes import Worker, daemon
+from leasehold import calls
+from leasehold.channel import OPTIONS, target
+from rmapi.v1 import resource_manager_pb2_grpc as pb_grpc
+
+ROUND_COUNT = 5
+WAITER_COUNT = 1_000
+UNIT_COUNT = 256  # streams of an embedded card
+RELEASE_COUNT = 64
+WAIT_S = 120.0
+RATIO_MOST = 10.0
+CASES = {UNIT_COUNT: "none of which it serves", 1: "each release serving one"}
+
+
+def run() -> list[Row]:
+    """The rows of this benchmark."""
+    with daemon("--card-memory", "64MiB") as run_directory, leasehold.connect(run_directory) as client:
+
+        def measure(_: int) -> Round:
+            measured: Round = {}
+            for wanted in CASES:
+                measured[f"idle {wanted}"] = _release_ms(client)
+                measured[f"busy {wanted}"] = _release_ms_beside_waiters(client, str(run_directory), wanted)
+            return measured
+
+        measure(0)  # the first calls of a daemon are slower
+        rounds = run_rounds(ROUND_COUNT, measure, what="waiters")
+    return [
+        Row(
+            f"waiters: a Release beside {WAITER_COUNT:,} waiting requests, {what}, against none waiting",
+            rounds.figure(f"busy {wanted}", "ms"),
+            rounds.figure(f"idle {wanted}", "ms"),
+            rounds.ratio(f"busy {wanted}", f"idle {wanted}"),
+            Bar(RATIO_MOST),
+        )
+        for wanted, what in CASES.items()
+    ]
+
+
+def wait(run_directory: str, unit_count: str, waiter_count: str) -> None:
+    """A worker: sends the requests that wait, and keeps waiting until it is killed or its starter ends."""
+    with leasehold.connect(run_directory) as client:
+        link = client._session()
+        requests = [
+            calls.acquire_request(
+                number,
+                (),
+                memory=None,
+                counts={"streams": int(unit_count)},
+                card=None,
+                wait_s=WAIT_S,
+                priority=0,
+                ttl=math.inf,
+                label="",
+            )
+            for number in range(1, int(waiter_count) + 1)
+        ]
+
+        async def send_all() -> None:
+            async with grpc.aio.insecure_channel(target(client.run_directory), OPTIONS) as channel:
+                stub = pb_grpc.ResourceManagerServiceStub(channel)
+                await asyncio.gather(*(stub.Acquire(request, metadata=link.metadata) for request in requests))
+                await asyncio.to_thread(sys.stdin.read)  # holds what it got
+
+        asyncio.run(send_all())
+
+
+def _release_ms_beside_waiters(client: leasehold.Client, run_directory: str, wanted: int) -> float:
+    def wait_count() -> int:
+        return client.cards()[0].pool("streams").waiters
+
+    def free_count() -> float:
+        return client.cards()[0].pool("streams").free
+
+    holding = _hold_all(client)
+    with Worker("bench.waiters:wait", run_directory, wanted, WAITER_COUNT) as worker:
+        wait_until(lambda: wait_count() == WAITER_COUNT, what="all wait")
+        spent_ms = _release_all(holding)
+        assert wait_count() == WAITER_COUNT - (RELEASE_COUNT if wanted == 1 else 0)
+        worker.kill()
+    wait_until(lambda: wait_count() == 0, what="nobody waits")
+    holding[0].release()
+    wait_until(lambda: free_count() == UNIT_COUNT, what="all units are back")
+    return spent_ms
+
+
+def _release_ms(client: leasehold.Client) -> float:
+    holding = _hold_all(client)
+    spent_ms = _release_all(holding)
+    holding[0].release()
+    return spent_ms
+
+
+def _hold_all(client: leasehold.Client) -> list[leasehold.Lease]:
+    """Takes every unit: most with one lease, the rest one by one."""
+    rest = client.acquire(streams=UNIT_COUNT - RELEASE_COUNT, ttl=math.inf)
+    return [rest, *(client.acquire(streams=1, ttl=math.inf) for _ in range(RELEASE_COUNT))]
+
+
+def _release_all(holding: list[leasehold.Lease]) -> float:
+    """Releases all but the first; answers the median of their times in milliseconds."""
+    spent_ms = []
+    for lease in holding[1:]:
+        began = time.perf_counter_ns()
+        lease.release()
+        spent_ms.append((time.perf_counter_ns() - began) / 1e6)
+    return statistics.median(spent_ms)

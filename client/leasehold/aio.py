@@ -25,6 +25,7 @@ from leasehold.card import Card, LeaseInfo, card_from, lease_info_from
 from leasehold.channel import CALL_S, OPTIONS, Attempts, SessionUnknown, target
 from leasehold.claims import Claim, Site
 from leasehold.errors import Invalid, LeaseholdError, Refused
+from leasehold.forks import calls_under_way
 from leasehold.lease import HeldLease
 from rmapi.v1 import resource_manager_pb2 as pb
 from rmapi.v1 import resource_manager_pb2_grpc as pb_grpc
@@ -232,14 +233,15 @@ class Client(BaseClient):
 
     async def events(self, *, past: int = 0, follow: bool = True) -> AsyncIterator[types_pb2.Event]:
         """What happens to leases: up to ``past`` events that were, then, with ``follow``, new ones without end."""
-        stream = self._stub().WatchEvents(pb.WatchEventsRequest(past_count=past, follow=follow))
-        try:
-            async for response in stream:
-                yield response.event
-        except grpc.RpcError as fault:
-            raise Attempts.told("WatchEvents", fault) from fault
-        finally:
-            stream.cancel()
+        with calls_under_way:
+            stream = self._stub().WatchEvents(pb.WatchEventsRequest(past_count=past, follow=follow))
+            try:
+                async for response in stream:
+                    yield response.event
+            except grpc.RpcError as fault:
+                raise Attempts.told("WatchEvents", fault) from fault
+            finally:
+                stream.cancel()
 
     async def close(self) -> None:
         """Ends the session: every lease of it is released, every wait withdrawn. Does nothing a second time.
@@ -281,7 +283,8 @@ class Client(BaseClient):
     async def _forgo(self, request_id: int) -> None:
         with suppress(LeaseholdError, grpc.RpcError):
             request = pb.ReleaseRequest(request_id=request_id)
-            await self._stub().Release(request, timeout=_FORGO_S, metadata=self._session().metadata)
+            with calls_under_way:
+                await self._stub().Release(request, timeout=_FORGO_S, metadata=self._session().metadata)
 
     async def _call(self, method: str, request: Any, *, wait_s: float = 0.0, needs_session: bool = True) -> Any:  # noqa: ANN401
         """Sends a request until it is answered, for 30 s of a daemon that is not there."""
@@ -292,7 +295,8 @@ class Client(BaseClient):
             metadata = link.metadata if link else ()
             try:
                 left_s = max(0.0, wait_until - time.monotonic())
-                return await getattr(self._stub(), method)(request, timeout=left_s + CALL_S, metadata=metadata)
+                with calls_under_way:
+                    return await getattr(self._stub(), method)(request, timeout=left_s + CALL_S, metadata=metadata)
             except grpc.RpcError as fault:
                 try:
                     pause_s = attempts.after(fault)

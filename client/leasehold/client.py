@@ -15,6 +15,7 @@ from leasehold.card import Card, LeaseInfo, card_from, lease_info_from
 from leasehold.channel import CALL_S, OPTIONS, Attempts, SessionUnknown, target
 from leasehold.claims import Claim, Site
 from leasehold.errors import Invalid, LeaseholdError, NotFound, Refused
+from leasehold.forks import calls_under_way
 from leasehold.inherited import inherited_lease_id
 from leasehold.lease import Lease
 from leasehold.session import probe_server
@@ -179,14 +180,15 @@ class Client(BaseClient):
             DaemonUnavailable: the daemon went away.
         """
         request = pb.WatchEventsRequest(past_count=past, follow=follow)
-        stream = self._stub().WatchEvents(request, wait_for_ready=False)
-        try:
-            for response in stream:
-                yield response.event
-        except grpc.RpcError as fault:
-            raise Attempts.told("WatchEvents", fault) from fault
-        finally:
-            stream.cancel()
+        with calls_under_way:
+            stream = self._stub().WatchEvents(request)
+            try:
+                for response in stream:
+                    yield response.event
+            except grpc.RpcError as fault:
+                raise Attempts.told("WatchEvents", fault) from fault
+            finally:
+                stream.cancel()
 
     def explain(
         self,
@@ -269,7 +271,8 @@ class Client(BaseClient):
     def _forgo(self, request_id: int) -> None:
         with suppress(LeaseholdError, grpc.RpcError):
             request = pb.ReleaseRequest(request_id=request_id)
-            self._stub().Release(request, timeout=_FORGO_S, metadata=self._session().metadata)
+            with calls_under_way:
+                self._stub().Release(request, timeout=_FORGO_S, metadata=self._session().metadata)
 
     def _read(self, method: str, request: Any) -> Any:  # noqa: ANN401 - one of many messages
         return self._call(method, request, needs_session=False)
@@ -283,7 +286,8 @@ class Client(BaseClient):
             metadata = link.metadata if link else ()
             try:
                 left_s = max(0.0, wait_until - time.monotonic())
-                return getattr(self._stub(), method)(request, timeout=left_s + CALL_S, metadata=metadata)
+                with calls_under_way:
+                    return getattr(self._stub(), method)(request, timeout=left_s + CALL_S, metadata=metadata)
             except grpc.RpcError as fault:
                 try:
                     pause_s = attempts.after(fault)

@@ -73,13 +73,35 @@ for thread in threads: thread.join()
 client.close()
 """
 
+WHILE_ONE_WAITS = """
+import os, sys, threading, leasehold
+client = leasehold.connect(sys.argv[1])
+lease = client.acquire(leasehold.Ids("streams", [0]))
+thread = threading.Thread(target=lambda: client.acquire(leasehold.Ids("streams", [0]), wait=60).release())
+thread.start()
+while not client.status().waiter_count:
+    pass
+pid = os.fork()
+if pid == 0:
+    try:
+        client.acquire(streams=1)
+    except leasehold.DaemonUnavailable as fault:
+        print("in the middle of a call" in str(fault), flush=True)
+    os._exit(0)
+print(os.waitpid(pid, 0)[1])
+lease.release()
+thread.join()
+client.close()
+"""
+
 
 def told(daemon, source):
-    process = python(source, str(daemon.run_directory))
+    process = python(f"import warnings; warnings.simplefilter('ignore')\n{source}", str(daemon.run_directory))
     try:
         out, err = process.communicate(timeout=60)
     except BaseException:
         process.kill()
+        process.communicate()
         raise
     assert process.returncode == 0, err
     return out.split("\n")[:-1]
@@ -95,6 +117,10 @@ def test_a_pool_of_forked_workers_may_use_the_client_of_their_parent(daemon, cli
 
 def test_forking_while_other_threads_call_hangs_nobody(daemon, client):
     assert told(daemon, WHILE_OTHERS_CALL) == ["0"] * 10
+
+
+def test_a_fork_in_the_middle_of_a_call_is_a_clear_error_in_the_child(daemon, client):
+    assert told(daemon, WHILE_ONE_WAITS) == ["True", "0"]
 
 
 @pytest.mark.parametrize("module", ["leasehold", "leasehold.aio"])

@@ -48,7 +48,7 @@ def read_config_file(ctx: click.Context, param: click.Parameter, value: Path | N
         values = tomllib.loads(value.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as fault:
         raise click.BadParameter(f"cannot read {value}: {fault}", ctx, param) from fault
-    known = {option.name for option in ctx.command.params} - {"config"}
+    known = {option.name for option in ctx.command.params if option.expose_value} - {"config"}
     given = {key.replace("-", "_"): entry for key, entry in values.items()}
     if unknown := given.keys() - known:
         there = ", ".join(sorted(name.replace("_", "-") for name in known if name))

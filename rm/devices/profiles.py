@@ -24,7 +24,7 @@ def load_profile(name_or_path: str) -> Profile:
     if "/" in name_or_path or name_or_path.endswith(_SUFFIX):
         try:
             text = Path(name_or_path).read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as fault:
+        except (OSError, ValueError) as fault:  # no such file, no text, or no name of a file
             raise InvalidRequest(f"cannot read the profile {name_or_path}: {fault}", profile=name_or_path) from fault
         return parse_profile(text)
     if name_or_path not in builtin_names():

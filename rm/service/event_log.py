@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from rm.core import events, limits
-from rm.core.errors import QuotaExceeded
+from rm.core.errors import QuotaExceeded, ShuttingDown
 from rm.core.lease import Lease
 from rm.core.types import Holder
 
@@ -61,6 +61,7 @@ class Watcher:
     def __init__(self) -> None:
         self._queue: deque[Happening] = deque()
         self._arrived = asyncio.Event()
+        self._is_closed = False
 
     def tell(self, happening: Happening) -> None:
         """Queues an event; where the queue is full, all of it is dropped and RESYNC is told instead."""
@@ -71,9 +72,20 @@ class Watcher:
         self._queue.append(happening)
         self._arrived.set()
 
+    def close(self) -> None:
+        """Ends the watching once everything that was told is read."""
+        self._is_closed = True
+        self._arrived.set()
+
     async def next(self) -> Happening:
-        """Waits for the next event."""
+        """Waits for the next event.
+
+        Raises:
+            ShuttingDown: there will be none.
+        """
         while not self._queue:
+            if self._is_closed:
+                raise ShuttingDown("the daemon is shutting down")
             self._arrived.clear()
             await self._arrived.wait()
         return self._queue.popleft()
@@ -85,6 +97,7 @@ class EventLog:
     def __init__(self) -> None:
         self._past: deque[Happening] = deque(maxlen=limits.EVENTS_REMEMBERED)
         self._watchers: set[Watcher] = set()
+        self._is_closed = False
 
     def add(self, happening: Happening) -> None:
         """Remembers an event and tells it to every watcher."""
@@ -101,7 +114,10 @@ class EventLog:
 
         Raises:
             QuotaExceeded: there are as many as may be.
+            ShuttingDown: the log is closed.
         """
+        if self._is_closed:
+            raise ShuttingDown("the daemon is shutting down")
         if len(self._watchers) >= limits.WATCHERS_MAX:
             raise QuotaExceeded(f"{limits.WATCHERS_MAX} watchers are the most there may be", most=limits.WATCHERS_MAX)
         watcher = Watcher()
@@ -111,3 +127,9 @@ class EventLog:
     def unwatch(self, watcher: Watcher) -> None:
         """Removes a watcher."""
         self._watchers.discard(watcher)
+
+    def close(self) -> None:
+        """Ends every watching: the daemon is shutting down."""
+        self._is_closed = True
+        for watcher in self._watchers:
+            watcher.close()

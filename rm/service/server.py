@@ -80,6 +80,7 @@ class Server:
     async def stop(self) -> None:
         """Lets calls in flight end, then closes both sockets. Leases stay in the ledger."""
         self._engine.stop()
+        self._engine.log.close()
         await self._health.enter_graceful_shutdown()
         await self._timer.stop()
         if self._grpc is not None:

@@ -20,6 +20,7 @@ from rm.core.placement import check_range
 from rm.core.types import CardId, Holder, LeaseId, PoolName, SessionId, SiteName
 from rm.service import convert
 from rm.service.engine import Engine
+from rm.service.event_log import Watcher
 from rm.service.sessions import Sessions, command_of
 from rm.service.status import ERROR_TRAILER, code_of, detail_of, text_of
 from rmapi.v1 import resource_manager_pb2 as pb
@@ -210,12 +211,10 @@ class Servicer(pb_grpc.ResourceManagerServiceServicer):
         self, request: pb.WatchEventsRequest, context: Context
     ) -> AsyncIterator[pb.WatchEventsResponse]:
         """Streams what happens to leases."""
+        watcher: Watcher | None = None
         try:
             check_range("past events", request.past_count, limits.EVENTS_REMEMBERED, least=0)
             watcher = self.engine.log.watch()
-        except Refusal as refusal:
-            await _abort(context, refusal)
-        try:
             past = self.engine.log.past(request.past_count)
             await self.engine.synced()
             for happening in past:
@@ -224,8 +223,11 @@ class Servicer(pb_grpc.ResourceManagerServiceServicer):
                 happening = await watcher.next()
                 await self.engine.store.synced(happening.revision)
                 yield pb.WatchEventsResponse(event=convert.event_to(happening))
+        except Refusal as refusal:
+            await _abort(context, refusal)
         finally:
-            self.engine.log.unwatch(watcher)
+            if watcher is not None:
+                self.engine.log.unwatch(watcher)
 
     @_refusals_told
     async def Explain(self, request: pb.ExplainRequest, context: Context) -> pb.ExplainResponse:

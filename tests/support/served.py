@@ -144,7 +144,7 @@ class Served:
         """Looks in the server's loop, turn by turn, until ``condition`` holds."""
 
         async def looked() -> None:
-            while not condition():  # noqa: ASYNC110 - what it waits for has no event
+            while not condition():
                 await asyncio.sleep(0.001)
 
         asyncio.run_coroutine_threadsafe(asyncio.wait_for(looked(), DEADLINE_S), self.loop).result(2 * DEADLINE_S)

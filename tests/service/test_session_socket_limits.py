@@ -1,0 +1,135 @@
+"""The session socket at its limits: full queues, full tables, and a host that has run out of descriptors."""
+
+import os
+
+import pytest
+
+from rm.core import limits
+from rmapi.v1 import resource_manager_pb2 as rm_pb
+from rmapi.v1 import session_pb2
+from support.served import attaching, framed, greeting, memory
+
+
+def reason_of(frame: session_pb2.ServerFrame) -> str:
+    assert frame.WhichOneof("body") == "fault", frame
+    return frame.fault.detail.reason
+
+
+def flood(connection, frame: bytes, count: int) -> None:
+    """Sends and never reads, until the daemon has had enough."""
+    for _ in range(count):
+        try:
+            connection.send(frame)
+        except (ConnectionError, TimeoutError):
+            return
+
+
+def big_question() -> bytes:
+    """A frame whose answer is as long as itself."""
+    return framed(correlation_id=1, keep_alive=rm_pb.KeepAliveRequest(lease_ids=["x" * 1000] * 60))
+
+
+def test_who_asks_and_never_reads_is_closed_and_may_attach_again(served, witness, monkeypatch) -> None:
+    monkeypatch.setattr(limits, "FRAMES_QUEUED_BYTES_MAX", 200_000)
+    client = served.open_session()
+    flood(client.connection, big_question(), 200)
+    assert client.connection.is_closed_by_peer()
+    assert witness.is_served()
+    assert attaching(client, served.connect()).session_opened.session_id == client.id
+
+
+def test_who_reads_late_but_within_the_limit_gets_every_answer(served) -> None:
+    client = served.open_session()
+    for _ in range(10):
+        client.connection.send(big_question())
+    answers = [client.connection.receive() for _ in range(10)]
+    assert {len(answer.keep_alive.lost_lease_ids) for answer in answers} == {60}
+
+
+def test_who_was_refused_and_does_not_read_cannot_make_the_daemon_keep_what_it_sends(served, witness) -> None:
+    client = served.open_session()
+    socket_of = served.server._session_socket
+    connection = served.call(lambda: socket_of._by_session[client.id])
+    while not served.call(lambda: connection._queued):  # until an answer does not fit any more
+        client.connection.send(big_question())
+    client.connection.send(b"\xff" * 4)
+    client.connection.socket.settimeout(0.3)
+    flood(client.connection, b"\xff" * 60_000, 100)
+    assert served.call(lambda: len(connection._received)) <= 2 * limits.FRAME_BYTES_MAX
+    assert witness.is_served()
+
+
+def test_one_connection_above_the_limit_is_closed_and_a_free_place_is_given_on(served, witness, monkeypatch) -> None:
+    monkeypatch.setattr(limits, "CONNECTIONS_MAX", 3)
+    second, third = served.open_session(), served.open_session()
+    assert served.connect().is_closed_by_peer()
+    assert second.is_served()
+    third.connection.socket.close()
+    served.until(lambda: len(served.server._session_socket._connections) == 2)
+    greeting(served.connect())
+
+
+def test_one_session_above_the_limit_is_refused_and_told_why(served, witness, monkeypatch) -> None:
+    monkeypatch.setattr(limits, "SESSIONS_MAX", 2)
+    second = served.open_session()
+    connection = served.connect()
+    answer = connection.ask(open_session=session_pb2.OpenSession(protocol_version=1))
+    assert reason_of(answer) == "QUOTA_EXCEEDED"
+    assert connection.is_closed_by_peer()
+    second.connection.ask(close_session=session_pb2.CloseSession())
+    greeting(served.connect())
+
+
+@pytest.mark.parametrize("made_before", [0, 1])
+def test_a_host_without_descriptors_refuses_windows_and_keeps_nothing(
+    served, witness, monkeypatch, made_before
+) -> None:
+    client = served.open_session()
+    lease = client.acquire(memory(1), memory(1), memory(1), request_id=1)
+    before = len(os.listdir("/proc/self/fd"))
+    real, made = os.dup, []
+
+    def dup(fd: int) -> int:
+        if len(made) >= made_before:
+            raise OSError(24, "Too many open files")
+        made.append(real(fd))
+        return made[-1]
+
+    monkeypatch.setattr(os, "dup", dup)
+    answer = client.connection.ask(fetch_windows=session_pb2.FetchWindows(lease_id=lease.id))
+    monkeypatch.undo()
+    assert reason_of(answer) == "CARD_FAILED"
+    assert len(os.listdir("/proc/self/fd")) == before
+    assert client.is_served()
+
+
+def test_a_host_without_descriptors_refuses_a_new_session_and_serves_the_others(served, witness, monkeypatch) -> None:
+    connection = served.connect()
+    served.until(lambda: len(served.server._session_socket._connections) == 2)
+
+    def dup(fd: int) -> int:
+        raise OSError(24, "Too many open files")
+
+    monkeypatch.setattr(os, "dup", dup)
+    answer = connection.ask(open_session=session_pb2.OpenSession(protocol_version=1))
+    monkeypatch.undo()
+    assert reason_of(answer) == "QUOTA_EXCEEDED"
+    assert connection.is_closed_by_peer()
+
+
+def test_a_host_without_descriptors_accepts_again_when_it_has_some(served, witness) -> None:
+    session_socket = served.server._session_socket
+    listener = session_socket._listener
+
+    class Exhausted:
+        """A listener that cannot accept, once."""
+
+        def fileno(self) -> int:
+            return listener.fileno()
+
+        def accept(self) -> None:
+            session_socket._listener = listener
+            raise OSError(24, "Too many open files")
+
+    session_socket._listener = Exhausted()
+    greeting(served.connect())

@@ -1,0 +1,135 @@
+"""The timer: leases end in time, and never because the daemon itself stood still."""
+
+import pytest
+
+from rm.core.errors import WaitTimedOut
+from rm.core.types import NS_PER_S
+from rm.service.timer import TICK_NS, Timer
+from support.books import pool
+from support.daemon_parts import make_engine, run_async, settle, units
+
+TTL_NS = 2 * NS_PER_S
+
+
+@run_async
+async def test_a_lease_ends_within_one_tick_of_its_deadline() -> None:
+    parts = make_engine(pool("u", 4))
+    timer = Timer(parts.engine)
+    await parts.acquire(units(1), ttl_ns=TTL_NS)
+    for _ in range(TTL_NS // TICK_NS - 1):
+        parts.clock.advance(ns=TICK_NS)
+        timer.tick()
+    assert parts.held() == {0}
+    parts.clock.advance(ns=TICK_NS)
+    timer.tick()
+    assert parts.held() == set()
+
+
+@pytest.mark.parametrize("pause_s", [1, 60, 86_400])
+@run_async
+async def test_a_pause_of_the_daemon_costs_no_timely_client_its_lease(pause_s) -> None:
+    parts = make_engine(pool("u", 20))
+    timer = Timer(parts.engine)
+    for _ in range(20):
+        await parts.acquire(units(1), ttl_ns=NS_PER_S)
+    parts.clock.advance(s=pause_s, ns=TICK_NS)
+    timer.tick()
+    assert len(parts.ledger.leases) == 20
+    assert parts.losses == []
+
+
+@run_async
+async def test_after_a_pause_a_lease_has_the_time_left_that_it_had_before() -> None:
+    parts = make_engine(pool("u", 4))
+    timer = Timer(parts.engine)
+    lease = await parts.acquire(units(1), ttl_ns=TTL_NS)
+    deadline_ns = parts.ledger.deadlines.get(lease.id)
+    parts.clock.advance(s=100, ns=TICK_NS)
+    timer.tick()
+    assert parts.ledger.deadlines.get(lease.id) == deadline_ns + 100 * NS_PER_S
+    for _ in range(TTL_NS // TICK_NS):
+        parts.clock.advance(ns=TICK_NS)
+        timer.tick()
+    assert parts.ledger.leases == {}, "nobody kept it alive after the pause either"
+
+
+@run_async
+async def test_two_pauses_are_both_made_good() -> None:
+    parts = make_engine(pool("u", 4))
+    timer = Timer(parts.engine)
+    await parts.acquire(units(1), ttl_ns=TTL_NS)
+    for _ in range(2):
+        parts.clock.advance(s=30)
+        timer.tick()
+    assert parts.held() == {0}
+
+
+@run_async
+async def test_a_tick_that_is_a_little_late_is_a_tick() -> None:
+    parts = make_engine(pool("u", 4))
+    timer = Timer(parts.engine)
+    await parts.acquire(units(1), ttl_ns=NS_PER_S)
+    for _ in range(3):
+        parts.clock.advance(ns=2 * TICK_NS)
+        timer.tick()
+    assert parts.held() == set(), "a busy daemon still ends what is overdue"
+
+
+@run_async
+async def test_the_timer_sleeps_no_longer_than_until_the_next_wait_ends() -> None:
+    parts = make_engine(pool("u", 1))
+    timer = Timer(parts.engine)
+    assert timer._seconds_to_next() == TICK_NS / NS_PER_S
+    await parts.acquire(units(1))
+    waiting = await parts.waiter(units(1), session="s2", wait_s=0.01)
+    assert timer._seconds_to_next() == pytest.approx(0.01)
+    parts.clock.advance(s=0.01)
+    assert timer._seconds_to_next() == 0
+    timer.tick()
+    with pytest.raises(WaitTimedOut):
+        await waiting
+    assert timer._seconds_to_next() == TICK_NS / NS_PER_S
+
+
+@run_async
+async def test_a_pause_ends_the_waits_that_ended_in_it_at_the_next_tick() -> None:
+    parts = make_engine(pool("u", 1))
+    timer = Timer(parts.engine)
+    await parts.acquire(units(1))
+    waiting = await parts.waiter(units(1), session="s2", wait_s=1)
+    parts.clock.advance(s=100)
+    timer.tick()
+    timer.tick()
+    with pytest.raises(WaitTimedOut):
+        await waiting
+
+
+@run_async
+async def test_a_timer_that_dies_of_a_fault_stops_the_daemon() -> None:
+    parts = make_engine(pool("u", 1))
+
+    def broken(session: str, lease_id: str, cause: str) -> None:
+        raise OSError("nobody thought of this")
+
+    parts.engine.on_lost = broken
+    await parts.acquire(units(1), ttl_ns=NS_PER_S)
+    parts.clock.advance(s=1)
+    timer = Timer(parts.engine)
+    waiting = await parts.waiter(units(1), session="s2", wait_s=0.000001)
+    parts.clock.advance(ns=1_000)
+    timer.start()
+    await settle()
+    await settle()
+    assert parts.failures == ["failed"], "without a timer no lease would ever end"
+    await timer.stop()
+    waiting.cancel()
+
+
+@run_async
+async def test_a_timer_that_is_stopped_ticks_no_more() -> None:
+    parts = make_engine(pool("u", 1))
+    timer = Timer(parts.engine)
+    timer.start()
+    await settle()
+    await timer.stop()
+    assert parts.failures == []

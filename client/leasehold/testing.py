@@ -68,7 +68,9 @@ class FakeClient:
         """Takes a lease back as the daemon would: its memory is gone, and whoever wants to know is told."""
         with self._changed:
             self._apply(LeaseEnded(LeaseId(lease.id), cause, is_violent=True))
-            self._backend.end(LeaseId(lease.id))
+            is_quiet = threading.Event()
+            if not self._backend.end(LeaseId(lease.id), is_quiet.set):
+                is_quiet.wait()
             self._apply(self._ledger.decide_quiet(LeaseId(lease.id)))
         self._drop(lease)
         lease._lose(cause)

@@ -79,6 +79,9 @@ def _parse_pool(name: str, table: object) -> tuple[PoolSpec, bool]:
         raise InvalidRequest(f"pool {name}: a table with only {keys} is expected", pool=name)
     unit_bytes, unit_count, is_host_sized = 0, 0, False
     if "memory_mib" in table:
+        if table.keys() & {"slices", "sites", "unit_count"}:
+            text = f"pool {name}: memory has one site and whole blocks; leave out slices, sites and unit_count"
+            raise InvalidRequest(text, pool=name)
         unit_bytes = _count(name, table, "unit_kib", MEMORY_UNIT_KIB_DEFAULT) * 1024
         if table["memory_mib"] == CARD_MEMORY:
             is_host_sized = True

@@ -1,6 +1,6 @@
 """What the engine asks of a kind of card. The bits are the ledger's; a back end makes them real on the device."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -46,10 +46,11 @@ class Backend(Protocol):
     def give_back(self, lease_id: LeaseId, allotment_index: int) -> None:
         """Takes back what one allotment needed."""
 
-    def end(self, lease_id: LeaseId) -> bool:
-        """Takes back everything of a lease, from whoever still uses it; idempotent.
+    def end(self, lease_id: LeaseId, on_quiet: Callable[[], None] | None = None) -> bool:
+        """Takes back everything of a lease; idempotent. Answers whether its units may be given on at once.
 
-        Answers whether the card is proven quiet, so that the units may be given on at once.
+        Without ``on_quiet`` nobody uses them any more: the holder is dead, or has let go. With it the holder may still
+        use them: where the answer is False, the card is not proven quiet until ``on_quiet`` is called, from any thread.
         """
 
     def close(self) -> None:

@@ -7,12 +7,18 @@ the store or for a turn in the queue is awaited. A client that gives up cancels 
 import asyncio
 import heapq
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from itertools import count
 
 from rm.core import limits
 from rm.core.claims import Asker, Claim, Wish, pools_of
-from rm.core.errors import InvalidRequest, NotNow, NotOwner, PoolExhausted, Refusal, ShuttingDown, WaitTimedOut
+from rm.core.errors import (
+    InvalidRequest,
+    LeaseGone,
+    NotNow,
+    NotOwner,
+    Refusal,
+    ShuttingDown,
+    WaitTimedOut,
+)
 from rm.core.events import Event, Granted, LeaseEnded, Request
 from rm.core.lease import Lease
 from rm.core.ledger import Ledger
@@ -22,21 +28,11 @@ from rm.core.waitlist import QueueKey, Waiter, Waitlist
 from rm.devices.backend import Backend
 from rm.service.clock import Clock
 from rm.service.event_log import EventLog, describe
+from rm.service.waiting import Waiting, WaitingRoom
 from rm.store.store import Store
-
-_STALE_DEADLINES_MAX = 1_024  # of waits that are over: they leave the heap when they come up, or when there are more
 
 # Told of every lease that ended without its owner's asking: session, lease, cause.
 OnLost = Callable[[SessionId, LeaseId, str], None]
-
-
-@dataclass(slots=True)
-class _Waiting:
-    """A queued request, and how many calls wait for its answer (a client may ask again while it waits)."""
-
-    waiter: Waiter
-    answer: asyncio.Future[Lease]
-    call_count: int = 0
 
 
 class Engine:
@@ -51,14 +47,16 @@ class Engine:
         self.backend = backend
         self.clock = clock
         self.log = EventLog()
-        self.waitlist = Waitlist()
+        self.waiting = WaitingRoom()
         self.on_lost: OnLost = lambda session, lease_id, cause: None
         self.has_changed = False
         self._on_failure = on_failure
         self._stopped_because = ""
-        self._waiting: dict[int, _Waiting] = {}
-        self._wait_deadlines: list[tuple[int, int]] = []
-        self._waiter_numbers = count(1)
+
+    @property
+    def waitlist(self) -> Waitlist:
+        """Who waits for what."""
+        return self.waiting.waitlist
 
     # Asking for units.
 
@@ -85,7 +83,7 @@ class Engine:
                 lease = self.ledger.leases[lease_id]
                 pools = pools_of(claims)
                 if not self.waitlist.open_cards((lease.card,), pools):
-                    raise self._behind_waiters((lease.card,), pools)
+                    raise self.waiting.in_front((lease.card,), pools)
                 first_index = len(lease.allotments)
                 self.backend.prepare(lease_id, lease.card, event.allotments, first_index=first_index)
                 self._commit(event)
@@ -150,7 +148,7 @@ class Engine:
         with _FailStop(self):
             waiters = self.waitlist.of_session(session)
             for waiter in waiters:  # all of them before anybody is served: none of them may be granted now
-                self._leave_queue(waiter, ShuttingDown("the session ended"))
+                self.waiting.leave(waiter, LeaseGone("the session ended"))
             self._end(self.ledger.decide_end_session(session, cause, is_violent=is_violent))
             self._serve_waiters(queue for waiter in waiters for queue in waiter.queues())
             self._commit(self.ledger.decide_forget_session(session))
@@ -169,24 +167,17 @@ class Engine:
         """Ends what is overdue: leases without a keepalive, and waits that have lasted long enough."""
         with _FailStop(self):
             now_ns = self.clock.monotonic_ns()
-            while self._wait_deadlines and self._wait_deadlines[0][0] <= now_ns:
-                _, number = heapq.heappop(self._wait_deadlines)
-                if number in self._waiting:
-                    waiter = self._waiting[number].waiter
-                    self._withdraw(waiter, self._timed_out(waiter))
+            for waiter in self.waiting.overdue(now_ns):
+                self._withdraw(waiter, self._timed_out(waiter))
             expired = self.ledger.decide_expire(now_ns=now_ns)
             sessions = [self.ledger.leases[event.lease_id].session for event in expired]
-            self._end(expired)
+            self._end(expired, in_use=True)
         for session, event in zip(sessions, expired, strict=True):
             self.on_lost(session, event.lease_id, event.cause)
 
     def postpone(self, gap_ns: int) -> None:
         """Moves every keepalive deadline by the time in which the daemon did not run."""
         self.ledger.deadlines.postpone(gap_ns)
-
-    def next_wait_deadline_ns(self) -> int | None:
-        """When the next wait ends, or something that has been answered since."""
-        return self._wait_deadlines[0][0] if self._wait_deadlines else None
 
     async def synced(self) -> int:
         """Waits until everything that an answer may have seen is safe; answers its revision."""
@@ -197,7 +188,7 @@ class Engine:
     def stop(self, because: str = "the daemon is shutting down") -> None:
         """Grants nothing from now on, and sends everybody who waits away."""
         self._stopped_because = because
-        for waiting in list(self._waiting.values()):
+        for waiting in self.waiting:
             self._withdraw(waiting.waiter, ShuttingDown(because))
 
     def fail(self) -> None:
@@ -208,12 +199,12 @@ class Engine:
 
     # The steps of a change.
 
-    def _acquire_or_queue(self, wish: Wish, wait_ns: int) -> Lease | _Waiting:
+    def _acquire_or_queue(self, wish: Wish, wait_ns: int) -> Lease | Waiting:
         self._check_serving()
         if not 0 <= wait_ns <= limits.WAIT_NS_MAX:
             raise InvalidRequest("a wait is 0 s to 24 h", wait_ns=str(wait_ns))
         with _FailStop(self):
-            again = self._asked_again(wish)
+            again = self.waiting.asked_again(wish)
             if again is not None:
                 return again
             cards = self.ledger.cards_for(wish)
@@ -222,41 +213,19 @@ class Engine:
             try:
                 if not open_cards:
                     self._check_possible(wish)
-                    raise self._behind_waiters(cards, pools)
+                    raise self.waiting.in_front(cards, pools)
                 return self._grant(wish, open_cards)
             except NotNow:
                 if not wait_ns:
                     raise
-            return self._queue(wish, cards, pools, wait_ns)
-
-    def _asked_again(self, wish: Wish) -> _Waiting | None:
-        """The same request, where it already waits."""
-        if not wish.request_id:
-            return None
-        waiter = self.waitlist.of_request(wish.asker.session, wish.request_id)
-        if waiter is None:
-            return None
-        if waiter.wish.fingerprint != wish.fingerprint:
-            text = f"request id {wish.request_id} waits with other parameters"
-            raise InvalidRequest(text, request_id=wish.request_id)
-        return self._waiting[waiter.number]
+            deadline_ns = self.clock.monotonic_ns() + wait_ns
+            return self.waiting.enter(wish, cards, pools, deadline_ns=deadline_ns)
 
     def _check_possible(self, wish: Wish) -> None:
         """Refuses at once what could never be granted, however short the queue."""
         refusal = explain(self.ledger, wish).refusal
         if refusal is not None and not isinstance(refusal, NotNow):
             raise refusal
-
-    def _behind_waiters(self, cards: tuple[CardId, ...], pools: frozenset[PoolName]) -> PoolExhausted:
-        """Why a request that would overtake others is refused: who waits in front."""
-        queues = [(card, pool) for card in cards for pool in pools]
-        firsts = [first for queue in queues if (first := self.waitlist.first(queue)) is not None]
-        wish = min(firsts, key=lambda waiter: waiter.number).wish
-        waiter_count = max(self.waitlist.count(queue) for queue in queues)
-        names, pid = ", ".join(sorted(pools)), wish.asker.holder.pid
-        who = f"pid {pid}" + (f" ('{wish.label}')" if wish.label else "")
-        text = f"{waiter_count} waiting in front for {names}, the first of them {who}; give a wait to queue behind"
-        return PoolExhausted(text, pool=names, waiter_count=waiter_count, waiter_pid=pid, holders=[])
 
     def _grant(self, wish: Wish, cards: tuple[CardId, ...], *, has_waited: bool = False) -> Lease:
         now_ns, now_wall_ns = self.clock.monotonic_ns(), self.clock.wall_ns()
@@ -266,7 +235,7 @@ class Engine:
             )
         except (InvalidRequest, NotOwner) as fault:  # never from these cards, but perhaps from those with a queue
             self._check_possible(wish)
-            raise self._behind_waiters(self.ledger.cards_for(wish), pools_of(wish.claims)) from fault
+            raise self.waiting.in_front(self.ledger.cards_for(wish), pools_of(wish.claims)) from fault
         if isinstance(event, Lease):
             return event
         lease = event.lease
@@ -274,29 +243,19 @@ class Engine:
         self._commit(event)
         return lease
 
-    def _queue(self, wish: Wish, cards: tuple[CardId, ...], pools: frozenset[PoolName], wait_ns: int) -> _Waiting:
-        self.waitlist.check_room(wish.asker.session)
-        deadline_ns = self.clock.monotonic_ns() + wait_ns
-        waiter = Waiter(next(self._waiter_numbers), wish, cards, pools, deadline_ns)
-        self.waitlist.add(waiter)
-        heapq.heappush(self._wait_deadlines, (deadline_ns, waiter.number))
-        waiting = _Waiting(waiter, asyncio.get_running_loop().create_future())
-        self._waiting[waiter.number] = waiting
-        return waiting
-
-    async def _wait(self, waiting: _Waiting) -> Lease:
+    async def _wait(self, waiting: Waiting) -> Lease:
         waiting.call_count += 1
         try:
             return await asyncio.shield(waiting.answer)
         finally:
             waiting.call_count -= 1
-            if not waiting.call_count and waiting.waiter.number in self._waiting:
+            if not waiting.call_count and waiting in self.waiting:
                 with _FailStop(self):
                     self._withdraw(waiting.waiter)
 
     def _withdraw(self, waiter: Waiter, refusal: Refusal | None = None) -> None:
         """Takes a waiter out of the queue, and serves those who stood behind it."""
-        self._leave_queue(waiter, refusal or ShuttingDown("the wait was given up"))
+        self.waiting.leave(waiter, refusal or LeaseGone("the wait was given up"))
         self._serve_waiters(waiter.queues())
 
     def _timed_out(self, waiter: Waiter) -> WaitTimedOut:
@@ -305,26 +264,12 @@ class Engine:
             return WaitTimedOut("waited long enough, behind others")
         return WaitTimedOut(f"waited long enough: {refusal}", **refusal.facts)
 
-    def _leave_queue(self, waiter: Waiter, answer: Lease | Refusal) -> None:
-        self.waitlist.remove(waiter)
-        waiting = self._waiting.pop(waiter.number)
-        if len(self._wait_deadlines) > 2 * len(self._waiting) + _STALE_DEADLINES_MAX:
-            self._wait_deadlines = [(one.waiter.deadline_ns, number) for number, one in self._waiting.items()]
-            heapq.heapify(self._wait_deadlines)
-        if waiting.answer.done():
-            return
-        if isinstance(answer, Lease):
-            waiting.answer.set_result(answer)
-        else:
-            waiting.answer.set_exception(answer)
-            waiting.answer.exception()  # seen: a call that was cancelled will not look at it
-
     def _serve_waiters(self, queues: Iterable[QueueKey]) -> None:
         """Grants whoever may now be granted, in the order they came; ``queues`` are those where something changed."""
         numbers = {first.number for queue in queues if (first := self.waitlist.first(queue)) is not None}
         pending = sorted(numbers)
         while pending:
-            waiting = self._waiting.get(heapq.heappop(pending))
+            waiting = self.waiting.get(heapq.heappop(pending))
             if waiting is None or self._stopped_because:
                 continue
             waiter = waiting.waiter
@@ -338,23 +283,41 @@ class Engine:
                 continue
             except Refusal as refusal:
                 answer = refusal
-            self._leave_queue(waiter, answer)
+            self.waiting.leave(waiter, answer)
             for queue in waiter.queues():
                 first = self.waitlist.first(queue)
                 if first is not None and first.number not in pending:
                     heapq.heappush(pending, first.number)
 
-    def _end(self, ended: Iterable[LeaseEnded]) -> None:
-        """Ends leases, takes their memory back, and gives their units on once the card is quiet."""
+    def _end(self, ended: Iterable[LeaseEnded], *, in_use: bool = False) -> None:
+        """Ends leases, takes their memory back, and gives their units on once the card is quiet.
+
+        ``in_use`` says that their process lives and has not let go of them.
+        """
         queues: dict[QueueKey, None] = {}
         for event in ended:
             lease = self.ledger.leases[event.lease_id]
             self._commit(event)
-            is_quiet = self.backend.end(lease.id)
+            is_quiet = self.backend.end(lease.id, self._when_quiet(lease.id) if in_use else None)
             if event.is_violent and is_quiet:
                 self._commit(self.ledger.decide_quiet(lease.id))
             queues.update(dict.fromkeys((lease.card, pool) for pool in lease.pools))
         self._serve_waiters(queues)
+
+    def _when_quiet(self, lease_id: LeaseId) -> Callable[[], None]:
+        """What a back end calls, from any thread, once nothing uses the units of a lease any more."""
+        loop = asyncio.get_running_loop()
+
+        def tell() -> None:
+            loop.call_soon_threadsafe(self._quiet, lease_id)
+
+        return tell
+
+    def _quiet(self, lease_id: LeaseId) -> None:
+        with _FailStop(self):
+            event = self.ledger.decide_quiet(lease_id)
+            self._commit(event)
+            self._serve_waiters([(event.card, allotment.pool) for allotment in event.allotments])
 
     def _commit(self, event: Event) -> None:
         """Applies an event, and queues it for the store in the same order."""

@@ -57,7 +57,7 @@ class Timer:
 
     def _seconds_to_next(self) -> float:
         """Up to a period; less where a wait ends sooner."""
-        deadline_ns = self._engine.next_wait_deadline_ns()
+        deadline_ns = self._engine.waiting.next_deadline_ns()
         if deadline_ns is None:
             return TICK_NS / NS_PER_S
         return min(TICK_NS, max(0, deadline_ns - self._engine.clock.monotonic_ns())) / NS_PER_S

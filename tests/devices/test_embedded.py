@@ -3,6 +3,7 @@
 import errno
 import mmap
 import os
+import queue
 import resource
 import signal
 import subprocess
@@ -224,6 +225,46 @@ def test_a_thousand_leases_leave_no_descriptor(backend) -> None:
 
 
 # The shape of the cards.
+
+
+LARGE_UNITS = 256  # 16 MiB: more than is taken back at once
+
+
+def make_with_large_window(touched=True):
+    backend = EmbeddedBackend(load_profile("embedded"), card_count=1, memory_bytes=2 * LARGE_UNITS * UNIT, cpus=(0,))
+    units = UnitSet((0,), ((UnitRange(0, LARGE_UNITS),),))
+    backend.prepare("L1", "0", [Allotment("memory", units)], first_index=0)
+    (window,) = backend.windows("L1")
+    kept = os.dup(window.fd)
+    if touched:
+        os.pwrite(kept, bytes(window.size_bytes), 0)
+    return backend, kept
+
+
+def test_a_large_window_of_the_dead_is_given_on_at_once_and_taken_back_in_the_background() -> None:
+    backend, kept = make_with_large_window()
+    assert backend.end("L1")
+    assert backend.windows("L1") == []
+    backend.close()
+    assert os.fstat(kept).st_size == 0
+    os.close(kept)
+
+
+def test_a_large_window_of_the_living_is_not_quiet_before_it_is_fenced() -> None:
+    backend, kept = make_with_large_window()
+    sizes = queue.SimpleQueue()
+    assert not backend.end("L1", lambda: sizes.put(os.fstat(kept).st_size))
+    assert sizes.get(timeout=20) == 0
+    backend.close()
+    os.close(kept)
+
+
+def test_a_large_window_that_was_hardly_touched_is_fenced_at_once() -> None:
+    backend, kept = make_with_large_window(touched=False)
+    assert backend.end("L1", lambda: pytest.fail("it was quiet already"))
+    assert os.fstat(kept).st_size == 0
+    backend.close()
+    os.close(kept)
 
 
 @pytest.mark.parametrize(

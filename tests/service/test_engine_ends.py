@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from rm.core import limits
-from rm.core.errors import InvalidRequest, LeaseNotFound, NotOwner, PoolExhausted, ShuttingDown
+from rm.core.errors import InvalidRequest, LeaseGone, LeaseNotFound, NotOwner, PoolExhausted
 from rm.core.events import Request
 from rm.core.report import differences
 from rm.core.types import NS_PER_S
@@ -132,7 +132,7 @@ async def test_waiters_of_a_dead_session_leave_the_queue() -> None:
     parts.engine.end_session("s2", "process died", is_violent=True)
     assert len(parts.engine.waitlist) == 1
     for waiting in dead:
-        with pytest.raises(ShuttingDown):
+        with pytest.raises(LeaseGone):
             await waiting
     parts.engine.end_session("s1", "process died", is_violent=True)
     assert (await alive).session == "s3"
@@ -299,3 +299,31 @@ async def test_the_store_gets_every_event_in_the_order_in_which_it_was_applied()
     assert [type(event).__name__ for _, event in store.events[4:]] == ["LeaseEnded", "UnitsQuiet", "SessionForgotten"]
     store.sync()
     assert [task.id for task in await asyncio.gather(*tasks)] == ["L1", "L2", "L3", "L4"]
+
+
+@run_async
+async def test_whoever_waits_has_the_units_of_a_fenced_lease_when_the_card_says_that_it_is_quiet() -> None:
+    parts = make_engine(pool("u", 4))
+    await parts.acquire(units(4), ttl_ns=TTL_NS)
+    waiting = await parts.waiter(units(4), session="s2", wait_s=60)
+    parts.backend.is_quiet = False
+    parts.clock.advance(ns=TTL_NS)
+    parts.engine.tick()
+    await settle()
+    assert not waiting.done()
+
+    parts.backend.on_quiet()
+    await settle()
+    assert waiting.done()
+    assert differences(parts.ledger) == []
+
+
+@run_async
+async def test_the_units_of_the_dead_and_of_the_polite_need_no_fence() -> None:
+    parts = make_engine(pool("u", 4))
+    lease = await parts.acquire(units(4))
+    await parts.engine.release(lease.id, asker("s1"))
+    assert parts.backend.on_quiet is None
+    await parts.acquire(units(4))
+    parts.engine.end_session("s1", "process died", is_violent=True)
+    assert parts.backend.on_quiet is None

@@ -178,7 +178,7 @@ async def test_a_wait_ends_at_its_deadline_and_not_before_and_says_who_holds() -
     parts = make_engine(pool("u", 4))
     await parts.acquire(units(4), label="holder")
     waiting = await parts.waiter(units(1), session="s2", wait_s=5)
-    assert parts.engine.next_wait_deadline_ns() == parts.clock.now_ns + 5 * NS_PER_S
+    assert parts.engine.waiting.next_deadline_ns() == parts.clock.now_ns + 5 * NS_PER_S
     parts.clock.advance(ns=5 * NS_PER_S - 1)
     parts.engine.tick()
     await settle()
@@ -238,7 +238,7 @@ async def test_waits_that_are_over_do_not_pile_up() -> None:
         await asyncio.sleep(0)
         waiting.cancel()
         await asyncio.sleep(0)
-    assert len(parts.engine._wait_deadlines) < 1_500
+    assert len(parts.engine.waiting._deadlines) < 1_500
     last = await parts.waiter(units(1), session="s2", wait_s=7)
     parts.clock.advance(s=7)
     parts.engine.tick()

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from rm.core.errors import InvalidRequest, LeaseGone, ShuttingDown, WaitTimedOut
+from rm.core.errors import InvalidRequest, LeaseGone, WaitTimedOut
 from rm.core.report import differences
 from support.books import asker, pool
 from support.daemon_parts import make_engine, run_async, settle, units
@@ -126,7 +126,7 @@ async def test_giving_up_a_waiting_request_takes_it_out_of_the_queue_and_serves_
     waiting = await parts.waiter(units(4), request_id=1)
     behind = await parts.waiter(units(1), session="s3")
     assert await parts.engine.forgo("s1", 1) is False
-    with pytest.raises(ShuttingDown, match="given up"):
+    with pytest.raises(LeaseGone, match="given up"):
         await waiting
     assert (await behind).session == "s3"
     with pytest.raises(LeaseGone):

@@ -48,6 +48,7 @@ class FakeBackend:
         self.is_quiet = True
         self.fault: Exception | None = None
         self.end_fault: Exception | None = None
+        self.on_quiet: Callable[[], None] | None = None
         self.prepared: dict[LeaseId, int] = {}
         self.is_closed = False
 
@@ -67,11 +68,12 @@ class FakeBackend:
     def give_back(self, lease_id: LeaseId, allotment_index: int) -> None:
         assert allotment_index < self.prepared[lease_id]
 
-    def end(self, lease_id: LeaseId) -> bool:
+    def end(self, lease_id: LeaseId, on_quiet: Callable[[], None] | None = None) -> bool:
         if self.end_fault is not None:
             fault, self.end_fault = self.end_fault, None
             raise fault
         self.prepared.pop(lease_id, None)
+        self.on_quiet = on_quiet
         return self.is_quiet
 
     def close(self) -> None:

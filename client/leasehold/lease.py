@@ -182,14 +182,17 @@ class HeldLease:
     # What its client does with it.
 
     def _lose(self, cause: str) -> None:
-        """Notes that it is lost, and tells whoever wants to know. Windows stay mapped: arrays may refer to them."""
+        """Notes that it is lost, and tells whoever wants to know. Windows stay mapped: arrays may refer to them.
+
+        Each callback has a thread of its own: it may call the client, whose thread this may be.
+        """
         with self._lock:
             if self._lost_cause or self._is_released:
                 return
             self._lost_cause = cause
             callbacks, self._on_lost = self._on_lost, []
         for callback in callbacks:
-            callback(self)
+            threading.Thread(target=callback, args=(self,), name="leasehold-lost", daemon=True).start()
 
     def _let_go(self) -> None:
         """Ends what runs on it, before it is released.

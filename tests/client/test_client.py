@@ -1,6 +1,7 @@
 """The blocking client against a real daemon."""
 
 import math
+import queue
 import threading
 import time
 
@@ -259,15 +260,17 @@ def test_a_door_that_is_not_there_is_refused(daemon):
 
 def test_calls_outlive_a_daemon_that_restarts_and_its_leases_are_lost(own_daemon):
     client = own_daemon.connect()
-    told = threading.Event()
+    told = queue.SimpleQueue()
     lease = client.acquire(memory="1MiB")
-    lease.on_lost(lambda _: told.set())
+    lease.on_lost(lambda lost: told.put((lost, client.acquire(streams=1))))  # it may call the client
     own_daemon.kill()
     result = in_thread(lambda: client.acquire(memory="2MiB"))
     own_daemon.start()
 
     fresh = result()
-    assert told.wait(DEADLINE_S)
+    lost, again = told.get(timeout=DEADLINE_S)
+    assert lost is lease
+    again.release()
     assert not lease.valid
     with pytest.raises(leasehold.LeaseLost, match="restarted"):
         lease.stream()

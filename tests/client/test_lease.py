@@ -1,6 +1,7 @@
 """A lease in the hands of its process, over the fake card."""
 
 import gc
+import queue
 
 import pytest
 
@@ -140,14 +141,14 @@ def test_a_stream_is_one_of_those_leased(client):
 
 
 def test_whoever_wants_to_know_is_told_of_a_loss_once(client):
-    told = []
+    told = queue.SimpleQueue()
     lease = client.acquire(memory="1MiB")
-    lease.on_lost(told.append)
+    lease.on_lost(told.put)
     client.lose(lease, "keepalive missed")
-    client.lose = None
-    lease.on_lost(told.append)
+    lease.on_lost(told.put)
 
-    assert told == [lease, lease]
+    assert [told.get(timeout=20), told.get(timeout=20)] == [lease, lease]
+    assert told.empty()
     assert not lease.valid
     with pytest.raises(leasehold.LeaseLost, match="keepalive missed") as caught:
         lease.memory.array("u1", 1)

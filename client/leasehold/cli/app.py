@@ -35,6 +35,7 @@ Examples:
   rmctl explain --cores 2                        what would happen, and who is in the way
 """
 
+_WIDE_COLUMNS = 100
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
@@ -98,12 +99,13 @@ def status(connect: Callable[[], Client], as_json: bool) -> None:
     uptime = duration_text(told.uptime_duration.ToSeconds())
     out = console()
     out.print(f"Leasehold {told.version}, pid {told.pid}, up {uptime}, durability {durability}")
-    out.print(f"{told.session_count} sessions, {told.lease_count} leases, {told.waiter_count} waiting")
+    sessions, leases = _counted(told.session_count, "session"), _counted(told.lease_count, "lease")
+    out.print(f"{sessions}, {leases}, {told.waiter_count} waiting")
     for warning in told.warnings:
         out.print(f"note: {warning}", style="yellow")
     for card in cards:
         out.print(f"\n[bold]card {card.id}[/] ({card.profile}, on {card.backend})")
-        out.print(_pool_table(card))
+        out.print(_pool_table(card, is_wide=out.width >= _WIDE_COLUMNS))
 
 
 @app.command()
@@ -281,26 +283,31 @@ def check(connect: Callable[[], Client], as_json: bool) -> None:
         sys.exit(EXIT_REFUSED)
 
 
-def _pool_table(card: Card) -> Any:  # noqa: ANN401 - a rich renderable
+def _pool_table(card: Card, *, is_wide: bool) -> Any:  # noqa: ANN401 - a rich renderable
+    """What is used of each pool, and how much else stands against it. Narrow, it fits into 80 columns."""
     rows = []
     for pool in card.pools:
         share = pool.used / pool.total if pool.total else 0
-        bar = "█" * round(share * 10) + "░" * (10 - round(share * 10))
+        bar = "█" * round(share * 10) + "░" * (10 - round(share * 10)) + " " if is_wide else ""
         rows.append(
             (
                 pool.name,
                 _amount(pool, pool.used),
+                _amount(pool, pool.total),
+                f"{bar}{share:4.0%}",
                 _amount(pool, pool.reserved),
                 _amount(pool, pool.quarantined),
-                _amount(pool, pool.total),
-                f"{bar} {share:4.0%}",
                 _amount(pool, pool.largest_run),
                 str(pool.waiters),
                 size_text(pool.used_bytes) if pool.unit_bytes else "",
             )
         )
-    columns = ("POOL", "USED", "RESERVED", "QUARANTINED", "TOTAL", "", "LONGEST FREE RUN", "WAITING", "TOUCHED")
-    return table(columns, rows, right=[*columns[1:5], *columns[6:]])
+    columns = ("POOL", "USED", "TOTAL", "", "RESERVED", "QUARANTINED", "FREE RUN", "WAIT", "TOUCHED")
+    return table(columns, rows, right=[*columns[1:3], *columns[4:]])
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
 
 
 def _amount(pool: PoolStatus, count: float) -> str:

@@ -3,6 +3,7 @@
 import string
 from collections import Counter
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 from rich.console import Console
@@ -129,8 +130,8 @@ def _heading(bitmap: pb.PoolBitmap) -> Text:
 def _line(cells: list[str], letters: dict[str, str]) -> Text:
     colour_of = {letter: _COLOURS[index % len(_COLOURS)] for index, letter in enumerate(letters.values())}
     line = Text("  ")
-    for cell in cells:
-        line.append(cell, style=_STYLES.get(cell) or f"bold {colour_of.get(cell, 'red')}")
+    for cell, run in groupby(cells):
+        line.append("".join(run), style=_STYLES.get(cell) or f"bold {colour_of.get(cell, 'red')}")
     return line
 
 

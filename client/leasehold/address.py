@@ -1,7 +1,10 @@
 """Where the daemon is: the run directory with its two sockets."""
 
 import os
+import stat
 from pathlib import Path
+
+from leasehold.errors import DaemonUnavailable
 
 GRPC_SOCKET = "rm.sock"
 SESSION_SOCKET = "session.sock"
@@ -21,8 +24,30 @@ def find_run_directory(address: str | os.PathLike[str] | None = None) -> Path:
     """The run directory to connect to: the one named, ``$LEASEHOLD_ADDRESS``, the user's, or the system's."""
     named = address or os.environ.get("LEASEHOLD_ADDRESS")
     if named:
-        return Path(os.fspath(named).removeprefix("unix:"))
+        return Path(os.fspath(named).removeprefix("unix:")).resolve()
     own = own_run_directory()
     if not (own / SESSION_SOCKET).exists() and (SYSTEM_DIRECTORY / SESSION_SOCKET).exists():
         return SYSTEM_DIRECTORY
-    return own
+    return own.resolve()
+
+
+def check_trusted(run_directory: Path) -> None:
+    """Refuses a directory into which somebody else could have put a socket: who serves there would learn our secret.
+
+    Raises:
+        DaemonUnavailable: it is not there, not root's or ours, or others may write to it.
+    """
+    try:
+        status = os.lstat(run_directory)
+    except OSError as fault:
+        raise nobody_there(run_directory) from fault
+    is_ours = stat.S_ISDIR(status.st_mode) and status.st_uid in {0, os.geteuid()}
+    if not is_ours or status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise DaemonUnavailable(
+            f"{run_directory} is not trusted: it must be root's or yours, and nobody else's to write"
+        )
+
+
+def nobody_there(run_directory: Path) -> DaemonUnavailable:
+    """The error where no daemon serves."""
+    return DaemonUnavailable(f"no daemon serves in {run_directory}; start one with 'rmd --run-dir {run_directory}'")

@@ -19,14 +19,14 @@ import grpc
 
 from leasehold import calls
 from leasehold import stream as blocking
-from leasehold.address import find_run_directory
+from leasehold.address import check_trusted, find_run_directory
 from leasehold.base_client import BaseClient
 from leasehold.card import Card, LeaseInfo, card_from, lease_info_from
 from leasehold.channel import CALL_S, OPTIONS, Attempts, SessionUnknown, target
 from leasehold.claims import Claim, Site
-from leasehold.errors import Invalid, LeaseholdError, Refused
+from leasehold.errors import Closed, Invalid, LeaseholdError, LeaseLost, NotFound, NotOwner, Refused
 from leasehold.forks import calls_under_way
-from leasehold.lease import HeldLease
+from leasehold.held_lease import HeldLease
 from rmapi.v1 import resource_manager_pb2 as pb
 from rmapi.v1 import resource_manager_pb2_grpc as pb_grpc
 from rmapi.v1 import types_pb2
@@ -124,13 +124,17 @@ class Lease(HeldLease):
         Raises:
             WindowInUse: arrays of its memory live; the lease holds on until they are dropped.
         """
-        if self._is_released or self._pid != os.getpid():
+        if not self._begin_ending():
             return
-        await asyncio.to_thread(self._let_go)
-        if not self._lost_cause:
-            await self._client._call("Release", pb.ReleaseRequest(lease_id=self.id, to_pool=to_pool))
+        is_released = False
+        try:
+            await asyncio.to_thread(self._let_go)
+            if not self._lost_cause:
+                await self._client._call("Release", pb.ReleaseRequest(lease_id=self.id, to_pool=to_pool))
+            is_released = True
+        finally:
+            self._end_ending(is_released=is_released)
         self._client._drop(self)
-        self._is_released = True
 
     async def extend(
         self,
@@ -150,10 +154,11 @@ class Lease(HeldLease):
     async def give_back(self, pool: str, ids: Sequence[int], *, at: Sequence[Site] = (), to_pool: bool = False) -> None:
         """Gives back some units; memory by whole allotments only. The lease ends with its last unit."""
         self.check()
-        if pool == "memory":
-            self._close_windows(self._memory_indexes_of(ids))
+        indexes = self._memory_indexes_of(ids) if pool == "memory" else []
+        self._check_can_spare(indexes)
         request = calls.give_back_request(next(self._client._request_ids), self.id, pool, ids, at, to_pool=to_pool)
         response: pb.GiveBackResponse = await self._client._call("GiveBack", request)
+        self._unmap(indexes)
         self._shrink(response.lease)
         if self._is_released:
             self._client._drop(self)
@@ -209,11 +214,17 @@ class Client(BaseClient):
         )
         try:
             response: pb.AcquireResponse = await self._call("Acquire", request, wait_s=wait_s)
-            return await self._take(response.lease)
         except Refused:
             raise
         except BaseException:  # in doubt, also when cancelled: it may have been granted
             await asyncio.shield(self._forgo(request.request_id))
+            raise
+        try:
+            return await self._take(response.lease)
+        except BaseException as fault:
+            await asyncio.shield(self._forgo(request.request_id))
+            if isinstance(fault, NotFound | NotOwner):
+                raise LeaseLost(response.lease.id, "the daemon was restarted meanwhile") from fault
             raise
 
     async def cards(self) -> list[Card]:
@@ -247,14 +258,11 @@ class Client(BaseClient):
         """Ends the session: every lease of it is released, every wait withdrawn. Does nothing a second time.
 
         Raises:
-            WindowInUse: arrays of a lease's memory live; nothing was ended after that lease.
+            WindowInUse: arrays of a lease's memory live; the session goes on.
         """
         if self._is_closed or self._pid != os.getpid():
             return
-        for lease in list(self._leases.values()):
-            assert isinstance(lease, Lease)
-            with suppress(Refused):
-                await lease.release()
+        await asyncio.to_thread(self._let_go_of_leases)
         self._is_closed = True
         if self._link is not None:
             await asyncio.to_thread(self._link.close)
@@ -266,8 +274,7 @@ class Client(BaseClient):
 
     async def __aexit__(self, kind: type[BaseException] | None, fault: BaseException | None, trace: object) -> None:
         if fault is not None:
-            for lease in list(self._leases.values()):
-                lease._abandon_windows()
+            self._abandon_windows()
         await self.close()
 
     # Calling.
@@ -288,13 +295,16 @@ class Client(BaseClient):
 
     async def _call(self, method: str, request: Any, *, wait_s: float = 0.0, needs_session: bool = True) -> Any:  # noqa: ANN401
         """Sends a request until it is answered, for 30 s of a daemon that is not there."""
+        calls.check_size(request)
         attempts = Attempts(method)
         wait_until = time.monotonic() + wait_s
         while True:
-            link = self._session() if needs_session else None
-            metadata = link.metadata if link else ()
+            link = await asyncio.to_thread(self._session) if needs_session and self._link is None else self._link
+            metadata = link.metadata if link and needs_session else ()
             try:
                 left_s = max(0.0, wait_until - time.monotonic())
+                if wait_s:
+                    calls.set_wait(request, left_s)
                 with calls_under_way:
                     return await getattr(self._stub(), method)(request, timeout=left_s + CALL_S, metadata=metadata)
             except grpc.RpcError as fault:
@@ -303,12 +313,16 @@ class Client(BaseClient):
                 except SessionUnknown:
                     if link is None:
                         raise
+                    attempts.check_time_left(fault)
                     await asyncio.to_thread(link.wait_for_other_session, metadata[0][1], CALL_S)
                     continue
             await asyncio.sleep(pause_s)
 
     def _stub(self) -> "pb_grpc.ResourceManagerServiceAsyncStub":
+        if self._is_closed:
+            raise Closed("the client is closed")
         if self._channel is None:
+            check_trusted(self.run_directory)
             self._channel = grpc.aio.insecure_channel(target(self.run_directory), options=OPTIONS)
         return pb_grpc.ResourceManagerServiceStub(self._channel)
 

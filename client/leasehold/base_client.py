@@ -6,11 +6,12 @@ import threading
 import time
 import weakref
 from pathlib import Path
+from typing import NoReturn
 
 from leasehold.channel import CALL_S
 from leasehold.errors import Closed, DaemonUnavailable
+from leasehold.held_lease import HeldLease
 from leasehold.inherited import inherited_session
-from leasehold.lease import HeldLease
 from leasehold.session import SessionLink
 from rmapi.v1 import types_pb2
 
@@ -33,6 +34,7 @@ class BaseClient:
         self._lock = threading.RLock()
         self._link: SessionLink | None = None
         self._leases: dict[str, HeldLease] = {}
+        self._lost: list[HeldLease] = []
         self._request_ids = itertools.count(1)
         self._is_closed = False
 
@@ -79,7 +81,10 @@ class BaseClient:
 
     def _drop(self, lease: HeldLease) -> None:
         with self._lock:
-            self._leases.pop(lease.id, None)
+            if self._leases.get(lease.id) is lease:  # after a restart of the daemon another may have its id
+                del self._leases[lease.id]
+            if lease in self._lost:
+                self._lost.remove(lease)
 
     def _leases_to_renew(self) -> tuple[list[str], float]:
         with self._lock:
@@ -89,8 +94,38 @@ class BaseClient:
     def _on_lost(self, lease_id: str, cause: str) -> None:
         with self._lock:
             lease = self._leases.pop(lease_id, None)
-        if lease is not None:
-            lease._lose(cause)
+            if lease is None:
+                return
+            self._lost.append(lease)
+        lease._lose(cause)
+
+    def _let_go_of_leases(self) -> None:
+        """Ends what runs on the leases; the end of the session ends them at the daemon.
+
+        Raises:
+            WindowInUse: arrays of one live; no lease was ended.
+        """
+        with self._lock:
+            leases = [*self._leases.values(), *self._lost]
+        for lease in leases:
+            lease._close_streams()
+        for lease in leases:
+            if not lease._lost_cause:
+                lease._check_windows_unused(lease._windows)
+        for lease in leases:
+            lease._let_go()
+            lease._is_released = True
+        with self._lock:
+            self._leases.clear()
+            self._lost.clear()
+
+    def _abandon_windows(self) -> None:
+        """Lets windows go though arrays live, as those do that the frames of a traceback hold on to."""
+        for lease in list(self._leases.values()):
+            lease._abandon_windows()
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a client belongs to its process: it cannot be copied or pickled; connect there")
 
     def _on_session_lost(self, cause: str) -> None:
         for lease_id in list(self._leases):

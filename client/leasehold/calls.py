@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 from google.protobuf.duration_pb2 import Duration
+from google.protobuf.message import Message
 
 from leasehold.claims import Claim, Site, claims_to, site_text
 from leasehold.errors import Invalid
@@ -11,6 +12,7 @@ from leasehold.quantity import parse_duration
 from rmapi.v1 import resource_manager_pb2 as pb
 from rmapi.v1 import types_pb2
 
+REQUEST_BYTES_MAX = 1_000_000  # the daemon takes a little more
 _SECONDS_MAX = 10**9
 
 
@@ -43,7 +45,10 @@ def acquire_request(
     if priority:
         raise Invalid(f"priorities are not served yet: leave out priority={priority}")
     request = pb.AcquireRequest(
-        request_id=request_id, claims=claims_to(claims, memory, counts), card=card or "", label=label
+        request_id=request_id,
+        claims=claims_to(claims, memory, counts),
+        card="" if card is None else _text(card, "a card"),
+        label=_text(label, "a label", least=0),
     )
     if wait_s:
         request.wait_duration.CopyFrom(_duration(wait_s))
@@ -87,7 +92,29 @@ def explain_request(
     claims: Sequence[Claim], *, memory: str | int | None, counts: Mapping[str, float | None], card: str | None
 ) -> pb.ExplainRequest:
     """The request to explain."""
-    return pb.ExplainRequest(claims=claims_to(claims, memory, counts), card=card or "")
+    named = "" if card is None else _text(card, "a card")
+    return pb.ExplainRequest(claims=claims_to(claims, memory, counts), card=named)
+
+
+def check_size(request: Message) -> None:
+    """Refuses a request that the daemon would not even read.
+
+    Raises:
+        Invalid: it is too large.
+    """
+    if request.ByteSize() > REQUEST_BYTES_MAX:
+        raise Invalid(f"the request has {request.ByteSize()} bytes, {REQUEST_BYTES_MAX} are possible")
+
+
+def set_wait(request: pb.AcquireRequest, wait_s: float) -> None:
+    """Says how long to queue for from now on: something, where it is asked again after its time."""
+    request.wait_duration.CopyFrom(_duration(max(wait_s, 0.001)))
+
+
+def _text(value: str, what: str, least: int = 1) -> str:
+    if not isinstance(value, str) or len(value) < least:
+        raise Invalid(f"{what} is named by a text, not {value!r}")
+    return value
 
 
 def _ttl_seconds(ttl: str | float) -> float:

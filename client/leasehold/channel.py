@@ -72,11 +72,19 @@ class Attempts:
         """
         if _code_of(fault) is not grpc.StatusCode.UNAVAILABLE:
             raise self.told(self._what, fault) from fault
-        if time.monotonic() >= self._give_up_at:
-            raise DaemonUnavailable(f"no daemon answered {self._what} for {RETRY_S:g} s") from fault
+        self.check_time_left(fault)
         pause_s = self._pause_s * random.uniform(0.5, 1.0)
         self._pause_s = min(self._pause_s * 2, 1.0)
         return pause_s
+
+    def check_time_left(self, fault: grpc.RpcError) -> None:
+        """Gives up where the call was tried for long enough.
+
+        Raises:
+            DaemonUnavailable: it was.
+        """
+        if time.monotonic() >= self._give_up_at:
+            raise DaemonUnavailable(f"no daemon answered {self._what} for {RETRY_S:g} s") from fault
 
     @staticmethod
     def told(what: str, fault: grpc.RpcError) -> LeaseholdError:

@@ -9,14 +9,14 @@ from typing import Any
 import grpc
 
 from leasehold import calls
-from leasehold.address import find_run_directory
+from leasehold.address import check_trusted, find_run_directory
 from leasehold.base_client import BaseClient
 from leasehold.card import Card, LeaseInfo, card_from, lease_info_from
 from leasehold.channel import CALL_S, OPTIONS, Attempts, SessionUnknown, target
 from leasehold.claims import Claim, Site
-from leasehold.errors import Invalid, LeaseholdError, NotFound, Refused
+from leasehold.errors import Closed, Invalid, LeaseholdError, LeaseLost, NotFound, NotOwner, Refused
 from leasehold.forks import calls_under_way
-from leasehold.inherited import inherited_lease_id
+from leasehold.inherited import inherited_lease_id, inherited_session
 from leasehold.lease import Lease
 from leasehold.session import probe_server
 from rmapi.v1 import resource_manager_pb2 as pb
@@ -109,11 +109,17 @@ class Client(BaseClient):
         )
         try:
             response: pb.AcquireResponse = self._call("Acquire", request, wait_s=wait_s)
-            return self._take(response.lease)
         except Refused:
             raise
         except BaseException:  # in doubt, also by Ctrl-C: it may have been granted
             self._forgo(request.request_id)
+            raise
+        try:
+            return self._take(response.lease)
+        except BaseException as fault:
+            self._forgo(request.request_id)
+            if isinstance(fault, NotFound | NotOwner):
+                raise LeaseLost(response.lease.id, "the daemon was restarted meanwhile") from fault
             raise
 
     def inherited(self) -> Lease:
@@ -122,13 +128,15 @@ class Client(BaseClient):
         Raises:
             NotFound: this process was not started by ``rmctl run``.
         """
-        lease_id = inherited_lease_id()
-        if not lease_id:
-            raise NotFound("this process has inherited no lease; start it with 'rmctl run ... -- COMMAND'")
+        lease_id, session = inherited_lease_id(), inherited_session()
+        if not lease_id or session is None or self.open()[0] != session[0]:
+            raise NotFound("this process has inherited no lease that lives; start it with 'rmctl run ... -- COMMAND'")
         known = self._leases.get(lease_id)
         if isinstance(known, Lease):
             return known
         response: pb.GetLeaseResponse = self._call("GetLease", pb.GetLeaseRequest(lease_id=lease_id))
+        if response.lease.session_id != session[0]:
+            raise NotFound(f"lease {lease_id} is not this session's: the daemon was restarted")
         return self._take(response.lease)
 
     def inheritable_windows(self, lease: Lease) -> list[tuple[int, int]]:
@@ -216,14 +224,11 @@ class Client(BaseClient):
         """Ends the session: every lease of it is released, every wait withdrawn. Does nothing a second time.
 
         Raises:
-            WindowInUse: arrays of a lease's memory live; nothing was ended after that lease.
+            WindowInUse: arrays of a lease's memory live; the session goes on.
         """
         if self._is_closed or self._pid != os.getpid():
             return
-        for lease in list(self._leases.values()):
-            assert isinstance(lease, Lease)
-            with suppress(Refused):
-                lease.release()
+        self._let_go_of_leases()
         self._hang_up()
 
     def __enter__(self) -> "Client":
@@ -231,8 +236,7 @@ class Client(BaseClient):
 
     def __exit__(self, kind: type[BaseException] | None, fault: BaseException | None, trace: object) -> None:
         if fault is not None:
-            for lease in list(self._leases.values()):
-                lease._abandon_windows()
+            self._abandon_windows()
         self.close()
 
     def __repr__(self) -> str:
@@ -279,6 +283,7 @@ class Client(BaseClient):
 
     def _call(self, method: str, request: Any, *, wait_s: float = 0.0, needs_session: bool = True) -> Any:  # noqa: ANN401
         """Sends a request until it is answered, for 30 s of a daemon that is not there."""
+        calls.check_size(request)
         attempts = Attempts(method)
         wait_until = time.monotonic() + wait_s
         while True:
@@ -286,6 +291,8 @@ class Client(BaseClient):
             metadata = link.metadata if link else ()
             try:
                 left_s = max(0.0, wait_until - time.monotonic())
+                if wait_s:
+                    calls.set_wait(request, left_s)
                 with calls_under_way:
                     return getattr(self._stub(), method)(request, timeout=left_s + CALL_S, metadata=metadata)
             except grpc.RpcError as fault:
@@ -294,13 +301,17 @@ class Client(BaseClient):
                 except SessionUnknown:
                     if link is None:
                         raise
+                    attempts.check_time_left(fault)
                     link.wait_for_other_session(metadata[0][1], CALL_S)
                     continue
             time.sleep(pause_s)
 
     def _stub(self) -> pb_grpc.ResourceManagerServiceStub:
         with self._lock:
+            if self._is_closed:
+                raise Closed("the client is closed")
             if self._channel is None:
+                check_trusted(self.run_directory)
                 self._channel = grpc.insecure_channel(target(self.run_directory), OPTIONS)
             return pb_grpc.ResourceManagerServiceStub(self._channel)
 

@@ -1,290 +1,11 @@
-"""A lease in the hands of its process: what it got, and what runs on it. Talks to nobody; its client does."""
+"""The lease of a blocking client: a held lease that can give back, extend and end itself."""
 
-import os
-import threading
-from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Sequence
+from typing import Protocol
 
-from leasehold.card import Allotment, allotment_from, memory_bytes_of, unit_count_of
 from leasehold.claims import Claim, Site
-from leasehold.errors import Closed, Exhausted, Invalid, LeaseLost, WindowInUse
-from leasehold.quantity import parse_size, size_text
-from leasehold.stream import Stream
-from leasehold.window import Budget, Window
+from leasehold.held_lease import HeldLease
 from rmapi.v1 import types_pb2 as pb
-
-if TYPE_CHECKING:
-    from leasehold.model import Model
-
-
-class HeldLease:
-    """What the lease of a blocking and of an ``await`` client have in common."""
-
-    def __init__(self, message: pb.Lease, *, core_cpus: Sequence[int], windows: dict[int, int]) -> None:
-        """Takes over ``windows``: descriptors by the index of their allotment."""
-        self._pid = os.getpid()
-        self._lock = threading.RLock()
-        self._core_cpus = tuple(core_cpus)
-        self._streams: dict[int, Stream] = {}
-        self._default_stream: Stream | None = None
-        self._models: list[Model] = []
-        self._windows: dict[int, Window] = {}
-        self._lost_cause = ""
-        self._is_released = False
-        self._on_lost: list[Callable[[HeldLease], object]] = []
-        self._message = message
-        self._budget = Budget(message.id, 0)
-        self._take_windows(windows)
-
-    # What it is.
-
-    @property
-    def id(self) -> str:
-        """Its id, unique for this daemon."""
-        return self._message.id
-
-    @property
-    def token(self) -> int:
-        """Its fencing number: greater than that of every lease granted before."""
-        return self._message.token
-
-    @property
-    def card(self) -> str:
-        """Id of its card."""
-        return self._message.card
-
-    @property
-    def label(self) -> str:
-        """The label it was asked for with."""
-        return self._message.label
-
-    @property
-    def allotments(self) -> tuple[Allotment, ...]:
-        """What each claim got, in the order of the claims."""
-        return tuple(allotment_from(allotment) for allotment in self._message.allotments)
-
-    @property
-    def ttl_s(self) -> float:
-        """How long it outlives a process that hangs, in seconds; 0 where it has no such clock."""
-        return self._message.ttl_duration.ToNanoseconds() / 1e9
-
-    def units(self, pool: str) -> tuple[int, ...]:
-        """Ids of all units that it has of a pool; empty where it has none."""
-        return tuple(unit for allotment in self.allotments if allotment.pool == pool for unit in allotment.ids)
-
-    @property
-    def cores(self) -> tuple[int, ...]:
-        """Its cores: on the embedded card the numbers of its CPUs, else unit ids."""
-        units = self.units("cores")
-        return tuple(self._core_cpus[unit] for unit in units) if self._core_cpus else units
-
-    @property
-    def has_cpus(self) -> bool:
-        """Whether its cores are CPUs of this host."""
-        return bool(self._cpus())
-
-    @property
-    def valid(self) -> bool:
-        """Whether it still holds, as far as is known here."""
-        return not (self._lost_cause or self._is_released) and self._pid == os.getpid()
-
-    def on_lost(self, callback: "Callable[[Any], object]") -> None:
-        """Has ``callback(lease)`` called when the lease is lost, from another thread; at once where it is already."""
-        with self._lock:
-            if not self._lost_cause:
-                self._on_lost.append(callback)
-                return
-        callback(self)
-
-    # What runs on it.
-
-    @property
-    def memory(self) -> Window | None:
-        """Its memory; the first window where it has several, None where no memory was claimed."""
-        return next(iter(self._windows.values()), None)
-
-    @property
-    def windows(self) -> tuple[Window, ...]:
-        """All its memory, one window an allotment."""
-        return tuple(self._windows.values())
-
-    @property
-    def memory_left(self) -> int:
-        """Bytes of its memory that neither an allocation nor a model has spoken for."""
-        return self._budget.left_bytes
-
-    def stream(self, index: int = 0) -> Stream:
-        """Its stream number ``index``, counted among those that it leased.
-
-        Raises:
-            IndexError: it leased fewer streams.
-            LeaseLost: the lease is lost.
-        """
-        self.check()
-        ids = self.units("streams")
-        if not 0 <= index < len(ids):
-            raise IndexError(f"lease {self.id} has {len(ids)} streams, not a number {index}")
-        with self._lock:
-            if index not in self._streams:
-                self._streams[index] = Stream(ids[index], cpus=self._cpus(), check_lease=self.check)
-            return self._streams[index]
-
-    def load(self, path: str | os.PathLike[str], *, memory: str | int | None = None) -> "Model":
-        """Loads an ONNX model into ``memory`` bytes of the lease, for its weights and activations together.
-
-        Unless given, that is half of what is left, and at least what the weights need; ``rmctl plan`` measures it.
-
-        Raises:
-            Exhausted: it cannot fit; nothing was loaded.
-            Invalid: the file is no model.
-            FileNotFoundError: there is no file.
-            LeaseLost: the lease is lost.
-        """
-        from leasehold.model import Model, floor_bytes
-
-        self.check()
-        file = Path(path)
-        floor = floor_bytes(file)
-        try:
-            memory_bytes = max(floor, self._budget.left_bytes // 2) if memory is None else parse_size(memory)
-        except ValueError as fault:
-            raise Invalid(str(fault)) from fault
-        if memory_bytes < floor:
-            text = f"{file.name} needs {size_text(floor)} at least to be loaded, {size_text(memory_bytes)} are given"
-            raise Exhausted(text, facts={"asked_bytes": floor, "memory_bytes": memory_bytes})
-        model = Model(
-            file,
-            memory_bytes=memory_bytes,
-            budget=self._budget,
-            cpus=self._cpus(),
-            default_stream=self._own_stream(),
-            check_lease=self.check,
-        )
-        self._models.append(model)
-        return model
-
-    def check(self) -> None:
-        """Does nothing while the lease holds.
-
-        Raises:
-            LeaseLost: it was lost, or this is a forked child and the lease is its parent's.
-            Closed: it was released.
-        """
-        if self._lost_cause:
-            raise LeaseLost(self.id, self._lost_cause)
-        if self._is_released:
-            raise Closed(f"lease {self.id} was released")
-        if self._pid != os.getpid():
-            cause = f"it belongs to process {self._pid}, of which this one was forked; acquire one here"
-            raise LeaseLost(self.id, cause)
-
-    # What its client does with it.
-
-    def _lose(self, cause: str) -> None:
-        """Notes that it is lost, and tells whoever wants to know. Windows stay mapped: arrays may refer to them.
-
-        Each callback has a thread of its own: it may call the client, whose thread this may be.
-        """
-        with self._lock:
-            if self._lost_cause or self._is_released:
-                return
-            self._lost_cause = cause
-            callbacks, self._on_lost = self._on_lost, []
-        for callback in callbacks:
-            threading.Thread(target=callback, args=(self,), name="leasehold-lost", daemon=True).start()
-
-    def _let_go(self) -> None:
-        """Ends what runs on it, before it is released.
-
-        Raises:
-            WindowInUse: arrays of its memory live; it holds on.
-        """
-        if self._lost_cause:
-            self._abandon_windows()
-        for stream in [*self._streams.values(), *([self._default_stream] if self._default_stream else [])]:
-            stream.close()
-        self._streams.clear()
-        self._default_stream = None
-        for model in self._models:
-            model.close()
-        self._models.clear()
-        for index in list(self._windows):
-            self._windows[index].close()
-            del self._windows[index]
-
-    def _abandon_windows(self) -> None:
-        """Lets windows go though arrays live, as those do that the frames of a traceback hold on to."""
-        for index in list(self._windows):
-            window = self._windows.pop(index)
-            try:
-                window.close()
-            except WindowInUse:
-                window.abandon()
-
-    def _grow(self, message: pb.Lease, windows: dict[int, int]) -> None:
-        """Notes what was added; ``windows`` may repeat those it has."""
-        self._message = message
-        for index in self._windows.keys() & windows.keys():
-            os.close(windows.pop(index))
-        self._take_windows(windows)
-
-    def _shrink(self, message: pb.Lease) -> None:
-        """Notes what is left; a lease without allotments has ended."""
-        if message.allotments:
-            self._message = message
-        else:
-            self._is_released = True
-
-    def _memory_indexes_of(self, ids: Sequence[int]) -> list[int]:
-        """Indices of the allotments of memory that ``ids`` make up.
-
-        Raises:
-            Invalid: they are not whole allotments.
-        """
-        wanted, indexes = set(ids), []
-        for index in self._windows:
-            mine = set(allotment_from(self._message.allotments[index]).ids)
-            if mine <= wanted:
-                indexes.append(index)
-                wanted -= mine
-        if wanted:
-            raise Invalid(f"memory goes back by whole allotments; {len(wanted)} ids belong to a part, or to none")
-        return indexes
-
-    def _close_windows(self, indexes: Sequence[int]) -> None:
-        """Unmaps windows that are about to be given back.
-
-        Raises:
-            WindowInUse: arrays live in one, or models need its bytes; nothing is unmapped.
-        """
-        size_bytes = sum(self._windows[index].size for index in indexes)
-        if size_bytes > self._budget.left_bytes:
-            raise WindowInUse(f"allocations and models of lease {self.id} need these {size_text(size_bytes)}")
-        for index in indexes:
-            self._windows.pop(index).close()
-        self._budget.total_bytes -= size_bytes
-
-    def _take_windows(self, descriptors: dict[int, int]) -> None:
-        for index, fd in descriptors.items():
-            size_bytes = memory_bytes_of(self._message.allotments[index])
-            self._windows[index] = Window.map(fd, size_bytes, budget=self._budget, check_lease=self.check)
-            self._budget.total_bytes += size_bytes
-
-    def _cpus(self) -> tuple[int, ...]:
-        return self.cores if self._core_cpus else ()
-
-    def _own_stream(self) -> Stream:
-        """The stream that loads models, and runs them where no other is named. No unit of the card."""
-        with self._lock:
-            if self._default_stream is None:
-                self._default_stream = Stream(-1, cpus=self._cpus(), check_lease=self.check)
-            return self._default_stream
-
-    def __repr__(self) -> str:
-        got = ", ".join(_allotment_text(allotment) for allotment in self._message.allotments)
-        state = f"lost: {self._lost_cause}" if self._lost_cause else "released" if self._is_released else got
-        return f"<Lease {self.id}: {state}>"
 
 
 class LeaseKeeper(Protocol):
@@ -318,13 +39,17 @@ class Lease(HeldLease):
         Raises:
             WindowInUse: arrays of its memory live; the lease holds on until they are dropped.
         """
-        if self._is_released or self._pid != os.getpid():
+        if not self._begin_ending():
             return
-        self._let_go()
-        if not self._lost_cause:
-            self._keeper._release(self, to_pool=to_pool)
+        is_released = False
+        try:
+            self._let_go()
+            if not self._lost_cause:
+                self._keeper._release(self, to_pool=to_pool)
+            is_released = True
+        finally:
+            self._end_ending(is_released=is_released)
         self._keeper._drop(self)
-        self._is_released = True
 
     def extend(
         self,
@@ -350,9 +75,10 @@ class Lease(HeldLease):
             WindowInUse: arrays live in that memory.
         """
         self.check()
-        if pool == "memory":
-            self._close_windows(self._memory_indexes_of(ids))
+        indexes = self._memory_indexes_of(ids) if pool == "memory" else []
+        self._check_can_spare(indexes)
         self._keeper._give_back(self, pool, ids, at, to_pool=to_pool)
+        self._unmap([index for index in indexes if index in self._windows])
 
     def __enter__(self) -> "Lease":
         self.check()
@@ -362,9 +88,3 @@ class Lease(HeldLease):
         if fault is not None:
             self._abandon_windows()
         self.release()
-
-
-def _allotment_text(allotment: pb.Allotment) -> str:
-    if allotment.unit_bytes:
-        return f"{allotment.pool} {size_text(memory_bytes_of(allotment))}"
-    return f"{allotment.pool} {float(unit_count_of(allotment)):g}"

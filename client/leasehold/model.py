@@ -103,7 +103,11 @@ class Model:
             Exhausted: it needs more memory than it was loaded with.
             LeaseLost: the lease is lost.
         """
-        return self.submit(inputs, stream=stream, outputs=outputs).result()
+        target = stream or self._default_stream
+        if target.is_inside:
+            self._check_names(inputs, outputs or {})
+            return self._execute(dict(inputs), dict(outputs or {}))
+        return self.submit(inputs, stream=target, outputs=outputs).result()
 
     def submit(
         self, inputs: Mapping[str, Array], *, stream: Stream | None = None, outputs: Mapping[str, Array] | None = None

@@ -102,7 +102,7 @@ def _run_child(asked: str) -> int:
     """In the child: loads and runs the model under a cap."""
     import numpy as np
 
-    from leasehold.lease import HeldLease
+    from leasehold.held_lease import HeldLease
     from rmapi.v1 import types_pb2
 
     path, memory_bytes, shapes = json.loads(asked)

@@ -18,7 +18,9 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from leasehold.address import SESSION_SOCKET
+from google.protobuf.message import DecodeError
+
+from leasehold.address import SESSION_SOCKET, check_trusted, nobody_there
 from leasehold.channel import CALL_S, SESSION_UNKNOWN, refusal_of
 from leasehold.errors import Closed, DaemonUnavailable, LeaseholdError
 from rmapi.v1 import resource_manager_pb2 as rm_pb
@@ -55,6 +57,7 @@ class SessionLink:
         on_session_lost: Callable[[str], None],
         leases_to_renew: Callable[[], tuple[Sequence[str], float]],
         inherited: tuple[str, str] | None = None,
+        command: str = "",
     ) -> None:
         """Opens a session, or attaches to the ``inherited`` one (id, secret) that this process had before an exec.
 
@@ -180,7 +183,7 @@ class SessionLink:
                 if self._socket.fileno() in ready:
                     for frame, descriptors in reader.read():
                         self._take(frame, descriptors)
-            except (OSError, EOFError):
+            except (OSError, EOFError, DecodeError):
                 return
             if self._closing and not self._answers:
                 return
@@ -219,18 +222,19 @@ class SessionLink:
         while not self._closing:
             try:
                 connection, opened = self._connect((self.session_id, self.secret))
-            except DaemonUnavailable:
+            except LeaseholdError:  # nobody there yet, or nobody who lets us in yet
                 select.select([self._wake_fd], [], [], pause_s * random.uniform(0.5, 1.0))
+                with suppress(BlockingIOError):
+                    os.eventfd_read(self._wake_fd)
                 pause_s = min(pause_s * 2, 0.5)
                 continue
+            if opened.session_id != self.session_id:  # before anybody can take a lease under the new one
+                self._on_session_lost("the daemon was restarted and does not know it")
             with self._changed:
                 self._socket.close()
                 self._socket = connection
-                is_other = opened.session_id != self.session_id
                 self.session_id, self.secret = opened.session_id, opened.session_secret
                 self._changed.notify_all()
-            if is_other:
-                self._on_session_lost("the daemon was restarted and does not know it")
             self._renew_at = time.monotonic()
             return True
         return False
@@ -242,9 +246,9 @@ class SessionLink:
         try:
             opened = self._greet(connection, known)
             connection.settimeout(None)
-        except OSError as fault:
+        except (OSError, DecodeError) as fault:
             connection.close()
-            raise _nobody_there(self._path) from fault
+            raise nobody_there(self._path.parent) from fault
         except BaseException:
             connection.close()
             raise
@@ -331,6 +335,7 @@ def probe_server(run_directory: Path) -> None:
 
 
 def _connect_to_server(path: Path) -> socket.socket:
+    check_trusted(path.parent)
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
     try:
         connection.settimeout(_HANDSHAKE_S)
@@ -338,15 +343,11 @@ def _connect_to_server(path: Path) -> socket.socket:
         _check_server(connection, path)
     except OSError as fault:
         connection.close()
-        raise _nobody_there(path) from fault
+        raise nobody_there(path.parent) from fault
     except BaseException:
         connection.close()
         raise
     return connection
-
-
-def _nobody_there(path: Path) -> DaemonUnavailable:
-    return DaemonUnavailable(f"no daemon serves in {path.parent}; start one with 'rmd --run-dir {path.parent}'")
 
 
 def _send(connection: socket.socket, frame: pb.ClientFrame) -> None:

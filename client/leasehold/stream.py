@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Generic, ParamSpec, TypeVar
 
-from leasehold.errors import Closed
+from leasehold.errors import Closed, LeaseholdError
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -16,8 +16,9 @@ T = TypeVar("T")
 class Task(Generic[T]):
     """One piece of work on a stream."""
 
-    def __init__(self) -> None:
+    def __init__(self, stream: "Stream") -> None:
         self._future: Future[T] = Future()
+        self._stream = stream
 
     def done(self) -> bool:
         """Whether it has ended, well or not."""
@@ -28,7 +29,10 @@ class Task(Generic[T]):
 
         Raises:
             TimeoutError: it did not end within ``timeout`` seconds.
+            RuntimeError: it is asked for in a task of the same stream, which it waits for.
         """
+        if not self._future.done():
+            self._stream.check_not_inside()
         return self._future.result(timeout)
 
 
@@ -39,7 +43,11 @@ class Stream:
     """
 
     def __init__(self, stream_id: int, *, cpus: Sequence[int], check_lease: Callable[[], None]) -> None:
-        """Makes the queue. ``cpus`` are what its thread may run on; none means any."""
+        """Makes the queue. ``cpus`` are what its thread may run on; none means any.
+
+        Raises:
+            LeaseholdError: this process may not run on one of them.
+        """
         self.id = stream_id
         self._cpus = tuple(cpus)
         self._check_lease = check_lease
@@ -48,7 +56,9 @@ class Stream:
         self._first_error: BaseException | None = None
         self._is_closed = False
         self._thread = threading.Thread(target=self._run, name=f"leasehold-stream-{stream_id}", daemon=True)
+        self._is_pinned: Future[None] = Future()
         self._thread.start()
+        self._is_pinned.result()
 
     def submit(self, fn: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Task[T]:
         """Puts ``fn(*args, **kwargs)`` at the end of the queue.
@@ -58,9 +68,11 @@ class Stream:
             Closed: the stream is closed.
         """
         self._check_lease()
-        task: Task[T] = Task()
+        task: Task[T] = Task(self)
 
         def work() -> None:
+            if not task._future.set_running_or_notify_cancel():
+                return  # whoever awaited it has given up
             try:
                 self._check_lease()
                 result = fn(*args, **kwargs)
@@ -82,8 +94,10 @@ class Stream:
 
         Raises:
             TimeoutError: it did not end within ``timeout`` seconds; errors stay for the next call.
+            RuntimeError: it is called in a task of this stream, which it would wait for.
             LeaseLost: the lease is lost.
         """
+        self.check_not_inside()
         marker: Future[None] = Future()
         with self._lock:
             if not self._is_closed:
@@ -96,18 +110,38 @@ class Stream:
             raise fault
         self._check_lease()
 
+    @property
+    def is_inside(self) -> bool:
+        """Whether this is called in a task of this stream."""
+        return threading.current_thread() is self._thread
+
+    def check_not_inside(self) -> None:
+        """Refuses to wait for this stream in one of its own tasks.
+
+        Raises:
+            RuntimeError: this is one.
+        """
+        if self.is_inside:
+            raise RuntimeError("a task cannot wait for its own stream")
+
     def close(self) -> None:
         """Lets what was submitted end, and ends the thread. Errors nobody has asked for are dropped."""
         with self._lock:
             if not self._is_closed:
                 self._is_closed = True
                 self._work.put(None)
-        if threading.current_thread() is not self._thread:
+        if not self.is_inside:
             self._thread.join()
 
     def _run(self) -> None:
-        if self._cpus:
-            os.sched_setaffinity(0, self._cpus)  # of this thread alone, on Linux
+        try:
+            if self._cpus:
+                os.sched_setaffinity(0, self._cpus)  # of this thread alone, on Linux
+        except OSError as fault:
+            cpus = ", ".join(str(cpu) for cpu in self._cpus)
+            self._is_pinned.set_exception(LeaseholdError(f"this process may not run on CPU {cpus}: {fault.strerror}"))
+            return
+        self._is_pinned.set_result(None)
         while (work := self._work.get()) is not None:
             work()
             del work  # or the last task's arguments would live until the next

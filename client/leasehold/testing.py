@@ -23,7 +23,8 @@ from leasehold import calls
 from leasehold.card import Card, LeaseInfo, card_from, lease_info_from
 from leasehold.claims import Claim, Site, site_text
 from leasehold.errors import LeaseholdError, Refused, TimedOut, refused
-from leasehold.lease import HeldLease, Lease
+from leasehold.held_lease import HeldLease
+from leasehold.lease import Lease
 from leasehold.quantity import parse_size
 from rm.core.claims import Asker, Wish
 from rm.core.errors import NotNow, Refusal
@@ -206,7 +207,7 @@ class FakeClient:
             elif isinstance(event, LeaseEnded):
                 self._apply(event)
                 self._backend.end(lease_id)
-                lease._is_released = True
+                lease._shrink(types_pb2.Lease(id=lease_id))
 
     # The ledger.
 

@@ -5,13 +5,16 @@ When the daemon has taken the memory back, any touch is SIGBUS; the methods here
 """
 
 import ctypes
+import math
 import mmap
+import operator
 import os
+import threading
 import weakref
 from bisect import insort
+from collections import deque
 from collections.abc import Callable, Sequence
-from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, SupportsIndex, TypeVar
 
 from leasehold.errors import Exhausted, WindowInUse
 from leasehold.quantity import parse_size, size_text
@@ -32,12 +35,25 @@ _libc.munmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
 
 
 class Budget:
-    """How much of a lease's memory is spoken for: by allocations in windows, and by models outside of them."""
+    """How much of a lease's memory is spoken for: by allocations in windows, and by models outside of them.
+
+    Thread-safe. A finalizer may run anywhere, also inside of the lock: so it only puts down what comes back.
+    """
 
     def __init__(self, lease_id: str, total_bytes: int) -> None:
-        self._lease_id = lease_id
         self.total_bytes = total_bytes
-        self.charged_bytes = 0
+        self._lease_id = lease_id
+        self._lock = threading.RLock()
+        self._charged_bytes = 0
+        self._refunds: deque[int] = deque()
+
+    @property
+    def charged_bytes(self) -> int:
+        """What is spoken for."""
+        with self._lock:
+            while self._refunds:
+                self._charged_bytes -= self._refunds.popleft()
+            return self._charged_bytes
 
     @property
     def left_bytes(self) -> int:
@@ -45,21 +61,24 @@ class Budget:
         return self.total_bytes - self.charged_bytes
 
     def charge(self, byte_count: int, what: str) -> None:
-        """Speaks for ``byte_count`` bytes.
+        """Speaks for ``byte_count`` bytes, at least one.
 
         Raises:
             Exhausted: the lease has not so much left; nothing is charged.
         """
-        if byte_count > self.left_bytes:
-            asked, left, total = (size_text(count) for count in (byte_count, self.left_bytes, self.total_bytes))
-            text = f"{what} needs {asked}; lease {self._lease_id} has {left} of its {total} left"
-            facts = {"asked_bytes": byte_count, "left_bytes": self.left_bytes, "total_bytes": self.total_bytes}
-            raise Exhausted(text, facts=facts)
-        self.charged_bytes += byte_count
+        assert byte_count > 0, f"{byte_count} bytes are charged"
+        with self._lock:
+            left_bytes = self.left_bytes
+            if byte_count > left_bytes:
+                asked, left, total = (size_text(count) for count in (byte_count, left_bytes, self.total_bytes))
+                text = f"{what} needs {asked}; lease {self._lease_id} has {left} of its {total} left"
+                facts = {"asked_bytes": byte_count, "left_bytes": left_bytes, "total_bytes": self.total_bytes}
+                raise Exhausted(text, facts=facts)
+            self._charged_bytes += byte_count
 
     def refund(self, byte_count: int) -> None:
         """Gives back what was charged."""
-        self.charged_bytes -= byte_count
+        self._refunds.append(byte_count)
 
 
 class Window(mmap.mmap):
@@ -71,7 +90,9 @@ class Window(mmap.mmap):
 
     budget: Budget
     _check_lease: Callable[[], None]
+    _lock: threading.RLock
     _used: list[tuple[int, int]]
+    _freed: deque[tuple[int, int]]
 
     @classmethod
     def map(cls, fd: int, size_bytes: int, *, budget: Budget, check_lease: Callable[[], None]) -> Self:
@@ -82,7 +103,8 @@ class Window(mmap.mmap):
             os.close(fd)
         window.budget = budget
         window._check_lease = check_lease
-        window._used = []
+        window._lock = threading.RLock()
+        window._used, window._freed = [], deque()
         if guard:
             weakref.finalize(window, _libc.munmap, guard, mmap.PAGESIZE)
         return window
@@ -106,7 +128,7 @@ class Window(mmap.mmap):
         """
         return memoryview(self._allocate(parse_size(size))).cast("B")
 
-    def array(self, dtype: "np.typing.DTypeLike", shape: int | Sequence[int]) -> "np.ndarray[Any, Any]":
+    def array(self, dtype: "np.typing.DTypeLike", shape: SupportsIndex | Sequence[int]) -> "np.ndarray[Any, Any]":
         """An array of zeros or old data in the window, for as long as it, or a view of it, lives.
 
         Raises:
@@ -116,13 +138,27 @@ class Window(mmap.mmap):
         import numpy as np
 
         kind = np.dtype(dtype)
-        wanted = (shape,) if isinstance(shape, int) else tuple(shape)
-        count = int(np.prod(wanted, dtype=np.int64))
-        if count * kind.itemsize == 0:
+        dims = (shape,) if isinstance(shape, SupportsIndex) else tuple(shape)
+        wanted = tuple(operator.index(dim) for dim in dims)
+        if any(dim < 0 for dim in wanted):
+            raise ValueError(f"an array has no shape {wanted}")
+        byte_count = math.prod(wanted) * kind.itemsize
+        if not byte_count:
             return np.empty(wanted, kind)
-        block = self._allocate(count * kind.itemsize)
-        flat: np.ndarray[Any, Any] = np.frombuffer(memoryview(block), kind, count)
+        block = self._allocate(byte_count)
+        flat: np.ndarray[Any, Any] = np.frombuffer(memoryview(block), kind)
         return flat.reshape(wanted)
+
+    @property
+    def is_in_use(self) -> bool:
+        """Whether an allocation or array of it lives. Views that were made without ``allocate`` are not counted."""
+        with self._lock:
+            self._settle()
+            return bool(self._used)
+
+    def resize(self, newsize: int) -> None:
+        """Refuses: its size is that of its allotment; ``lease.extend`` adds memory."""
+        raise TypeError("a window has the size of its allotment; lease.extend(memory=...) adds another")
 
     def close(self) -> None:
         """Unmaps it.
@@ -133,7 +169,9 @@ class Window(mmap.mmap):
         try:
             super().close()
         except BufferError as fault:
-            count = len(getattr(self, "_used", ()))
+            with self._lock:
+                self._settle()
+                count = max(1, len(self._used))
             text = f"{count} arrays or buffers still use this window; drop them before the lease ends"
             raise WindowInUse(text) from fault
 
@@ -149,12 +187,23 @@ class Window(mmap.mmap):
 
     def _allocate(self, byte_count: int) -> "ctypes.Array[ctypes.c_ubyte]":
         self._check_lease()
-        start = self._gap(byte_count)
-        self.budget.charge(byte_count, "this allocation")
-        block = (ctypes.c_ubyte * byte_count).from_buffer(self, start)
-        insort(self._used, (start, start + byte_count))
-        weakref.finalize(block, _free, self._used, self.budget, (start, start + byte_count))
+        with self._lock:
+            self._settle()
+            start = self._gap(byte_count)
+            self.budget.charge(byte_count, "this allocation")
+            try:
+                block = (ctypes.c_ubyte * byte_count).from_buffer(self, start)
+            except BaseException:
+                self.budget.refund(byte_count)
+                raise
+            insort(self._used, (start, start + byte_count))
+        weakref.finalize(block, _free, self._freed, self.budget, (start, start + byte_count))
         return block
+
+    def _settle(self) -> None:
+        """Strikes out the parts that nothing refers to any more. Finalizers only put them down."""
+        while self._freed:
+            self._used.remove(self._freed.popleft())
 
     def _gap(self, byte_count: int) -> int:
         """Where the lowest gap of ``byte_count`` bytes begins."""
@@ -170,9 +219,8 @@ class Window(mmap.mmap):
         return start
 
 
-def _free(used: list[tuple[int, int]], budget: Budget, part: tuple[int, int]) -> None:
-    with suppress(ValueError):
-        used.remove(part)
+def _free(freed: deque[tuple[int, int]], budget: Budget, part: tuple[int, int]) -> None:
+    freed.append(part)
     budget.refund(part[1] - part[0])
 
 

@@ -1,6 +1,7 @@
 """The ``await`` client against a real daemon."""
 
 import asyncio
+import threading
 from pathlib import Path
 
 import pytest
@@ -94,5 +95,18 @@ def test_arrays_that_live_are_a_clear_error(daemon, client):
             await lease.release()
         del array
         await lease.release()
+
+    run(daemon, story)
+
+
+def test_a_task_that_is_no_longer_awaited_does_not_harm_its_stream(daemon, client):
+    async def story(aio):
+        async with await aio.acquire(streams=1) as lease:
+            stream, gate = lease.stream(0), threading.Event()
+            stream.submit(gate.wait)
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(stream.submit(lambda: None), 0.01)
+            gate.set()
+            assert await stream.submit(lambda: "alive") == "alive"
 
     run(daemon, story)

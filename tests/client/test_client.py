@@ -1,47 +1,16 @@
 """The blocking client against a real daemon."""
 
+import copy
 import math
-import queue
-import threading
+import os
+import pickle
 import time
 
 import pytest
 
 import leasehold
 from support.daemon import python
-
-DEADLINE_S = 20
-
-
-def until(condition):
-    """Waits for what another process or thread is about to do."""
-    give_up_at = time.monotonic() + DEADLINE_S
-    while not condition():
-        assert time.monotonic() < give_up_at, "it did not happen"
-        time.sleep(0.002)
-
-
-def in_thread(work):
-    """Starts ``work`` in a thread; answers a function that waits for what it returned or raised."""
-    results = []
-
-    def run():
-        try:
-            results.append((work(), None))
-        except BaseException as fault:
-            results.append((None, fault))
-
-    thread = threading.Thread(target=run)
-    thread.start()
-
-    def result():
-        thread.join(DEADLINE_S)
-        value, fault = results[0]
-        if fault is not None:
-            raise fault
-        return value
-
-    return result
+from support.waiting import DEADLINE_S, in_thread, until
 
 
 def test_a_lease_has_what_was_asked_for_and_is_back_afterwards(client):
@@ -71,8 +40,6 @@ def test_a_refusal_names_the_holder_as_the_kernel_knows_it(client):
         assert facts["holders"][0]["label"] == "greedy"
         with pytest.raises(leasehold.Held) as caught:
             client.acquire(leasehold.Ids("memory", [3]))
-        import os
-
         assert caught.value.facts["holders"][0]["pid"] == os.getpid()
 
 
@@ -170,7 +137,7 @@ def test_closing_the_client_ends_its_leases_politely(daemon, client):
     other.close()
 
     assert client.leases() == []
-    assert [event.cause for event in client.events(past=1, follow=False)] == ["released"]
+    assert [event.cause for event in client.events(past=1, follow=False)] == ["session closed"]
 
 
 def test_events_are_told_as_they_happen(client):
@@ -258,38 +225,6 @@ def test_a_door_that_is_not_there_is_refused(daemon):
         leasehold.connect(daemon.run_directory, door="window")
 
 
-def test_calls_outlive_a_daemon_that_restarts_and_its_leases_are_lost(own_daemon):
-    client = own_daemon.connect()
-    told = queue.SimpleQueue()
-    lease = client.acquire(memory="1MiB")
-    lease.on_lost(lambda lost: told.put((lost, client.acquire(streams=1))))  # it may call the client
-    own_daemon.kill()
-    result = in_thread(lambda: client.acquire(memory="2MiB"))
-    own_daemon.start()
-
-    fresh = result()
-    lost, again = told.get(timeout=DEADLINE_S)
-    assert lost is lease
-    again.release()
-    assert not lease.valid
-    with pytest.raises(leasehold.LeaseLost, match="restarted"):
-        lease.stream()
-    assert fresh.valid
-    assert [one.id for one in client.leases()] == [fresh.id]
-    lease.release()
-    client.close()
-
-
-def test_a_call_gives_up_on_a_daemon_that_stays_away(own_daemon, monkeypatch):
-    monkeypatch.setattr("leasehold.channel.RETRY_S", 0.3)
-    client = own_daemon.connect()
-    own_daemon.kill()
-
-    with pytest.raises(leasehold.DaemonUnavailable, match="no daemon answered"):
-        client.cards()
-    client.close()
-
-
 INTERRUPTED = """
 import sys, leasehold
 with leasehold.connect(sys.argv[1]) as client:
@@ -313,3 +248,45 @@ def test_ctrl_c_leaves_the_queue(daemon, client):
         assert process.stdout.readline() == "0\n"
         process.communicate("\n", timeout=DEADLINE_S)
         assert process.returncode == 0
+
+
+@pytest.mark.parametrize("spoil", ["chmod", "chown", "link"])
+def test_a_directory_into_which_others_could_put_a_socket_is_not_trusted(own_daemon, spoil, tmp_path):
+    """Whoever serves there would be sent the session's secret."""
+    directory = own_daemon.run_directory
+    match spoil:
+        case "chmod":
+            directory.chmod(0o777)
+        case "chown":
+            if os.geteuid():
+                pytest.skip("needs root to give a directory away")
+            os.chown(directory, 65534, 65534)
+        case "link":
+            directory = tmp_path
+            tmp_path.chmod(0o777)
+            for name in ("session.sock", "rm.sock"):
+                (tmp_path / name).symlink_to(own_daemon.run_directory / name)
+
+    with pytest.raises(leasehold.DaemonUnavailable, match="not trusted"):
+        leasehold.connect(directory)
+    with pytest.raises(leasehold.DaemonUnavailable, match="not trusted"):
+        leasehold.Client(directory).cards()
+
+
+@pytest.mark.parametrize("asked", [{"card": 0}, {"card": ""}, {"card": b"0"}, {"label": 3}, {"label": None}])
+def test_a_card_and_a_label_are_texts(client, asked):
+    with pytest.raises(leasehold.Invalid, match="named by a text"):
+        client.acquire(streams=1, **asked)
+
+
+def test_a_request_that_the_daemon_would_not_read_is_refused(client):
+    with pytest.raises(leasehold.Invalid, match="bytes"):
+        client.acquire(streams=1, label="x" * 2_000_000)
+
+
+def test_what_belongs_to_this_process_is_not_copied_or_pickled(client):
+    with client.acquire(streams=1) as lease:
+        for thing in (client, lease):
+            for copy_of in (copy.copy, pickle.dumps):
+                with pytest.raises(TypeError, match="belongs to its process"):
+                    copy_of(thing)

@@ -2,6 +2,7 @@
 
 import gc
 import queue
+import threading
 
 import pytest
 
@@ -165,8 +166,6 @@ def test_the_fake_refuses_when_it_is_told_to(client):
 
 
 def test_the_fake_waits(client):
-    import threading
-
     lease = client.acquire(cores=2)
     threading.Timer(0.01, lease.release).start()
 
@@ -193,3 +192,56 @@ def test_what_can_never_be_is_invalid(client, asked, kind, reason):
     with pytest.raises(kind) as caught:
         client.acquire(**asked)
     assert caught.value.reason == reason
+
+
+def test_giving_back_memory_that_is_refused_leaves_the_window_as_it_was(client):
+    lease = client.acquire(memory="1MiB")
+    window = lease.memory
+    window[0] = 7
+
+    with pytest.raises(leasehold.Invalid):
+        lease.give_back("memory", lease.units("memory"), at=["nowhere"])
+
+    assert lease.memory is window
+    assert window[0] == 7
+    assert lease.memory_left == 1 << 20
+
+
+def test_a_view_that_nobody_knew_of_sees_zeros_once_its_memory_is_given_back(client):
+    lease = client.acquire(memory="1MiB", streams=1)
+    view = memoryview(lease.memory)
+    view[0] = 7
+    lease.give_back("memory", lease.units("memory"))
+
+    assert lease.memory is None
+    assert view[0] == 0
+
+
+def test_many_threads_may_release_one_lease(client):
+    for _ in range(30):
+        lease = client.acquire(memory="1MiB", streams=1)
+        faults = []
+
+        def release(lease=lease, faults=faults):
+            try:
+                lease.release()
+            except BaseException as fault:
+                faults.append(fault)
+
+        threads = [threading.Thread(target=release) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert faults == []
+        assert client.leases() == []
+
+
+def test_giving_back_the_last_unit_ends_the_streams_too(client):
+    lease = client.acquire(streams=1)
+    stream = lease.stream()
+    lease.give_back("streams", [0])
+
+    with pytest.raises((leasehold.Closed, leasehold.LeaseLost)):
+        stream.submit(int)
+    assert not any(thread.name == "leasehold-stream-0" for thread in threading.enumerate())

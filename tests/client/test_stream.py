@@ -113,3 +113,32 @@ def test_a_task_does_not_keep_its_arguments_alive(stream):
     stream.submit(lambda: None).result()
 
     assert seen() is None
+
+
+def test_a_cpu_that_is_not_allowed_is_said_at_once():
+    with pytest.raises(leasehold.LeaseholdError, match="may not run on CPU 1023"):
+        Stream(0, cpus=(1023,), check_lease=lambda: None)
+
+
+def test_a_task_whose_awaiter_gave_up_is_left_out_and_the_stream_goes_on(stream):
+    gate = threading.Event()
+    stream.submit(gate.wait)
+    given_up = stream.submit(lambda: "ran")
+    assert given_up._future.cancel()
+    gate.set()
+
+    assert stream.submit(lambda: "next").result(timeout=10) == "next"
+    stream.synchronize(timeout=10)
+
+
+def test_a_task_that_waits_for_its_own_stream_is_an_error_and_no_hang(stream):
+    later = []
+    for wait in (stream.synchronize, lambda: later[0].result()):  # noqa: PLW0108 - not there yet
+        gate = threading.Event()
+        task = stream.submit(lambda wait=wait, gate=gate: (gate.wait(), wait()))
+        later[:] = [stream.submit(int)]
+        gate.set()
+        with pytest.raises(RuntimeError, match="own stream"):
+            task.result(timeout=10)
+    with pytest.raises(RuntimeError):
+        stream.synchronize()

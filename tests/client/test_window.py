@@ -2,9 +2,12 @@
 
 import fcntl
 import gc
+import itertools
 import mmap
 import os
 import signal
+import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -167,3 +170,52 @@ def test_a_lost_lease_hands_out_nothing():
     with pytest.raises(leasehold.LeaseLost):
         window.allocate(1)
     window.close()
+
+
+def test_threads_never_get_overlapping_parts():
+    window = make_window(size=4 << 20, total=4 << 20)
+    parts, switch_interval = [], sys.getswitchinterval()
+
+    def allocate():
+        parts.extend(window.array("u1", 1024) for _ in range(300))
+
+    sys.setswitchinterval(1e-6)
+    threads = [threading.Thread(target=allocate) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    sys.setswitchinterval(switch_interval)
+
+    starts = sorted(part.ctypes.data for part in parts)
+    assert len(starts) == 1200
+    assert all(later - earlier >= 1024 for earlier, later in itertools.pairwise(starts))
+    assert window.budget.charged_bytes == 1200 * 1024
+    parts.clear()
+    gc.collect()
+    assert window.budget.charged_bytes == 0
+
+
+@pytest.mark.parametrize("shape", [-1, (4, -1), (-(1 << 30),)])
+def test_a_shape_that_none_can_be_changes_nothing(window, shape):
+    with pytest.raises(ValueError, match="no shape"):
+        window.array("u1", shape)
+    assert window.budget.left_bytes == SIZE
+
+
+def test_a_shape_of_more_than_all_memory_is_refused_and_changes_nothing(window):
+    with pytest.raises(leasehold.Exhausted):
+        window.array("f8", (1 << 40, 1 << 40))
+    assert window.budget.left_bytes == SIZE
+
+
+def test_a_numpy_integer_is_a_shape(window):
+    import numpy as np
+
+    assert window.array("u1", np.int64(5)).shape == (5,)
+
+
+def test_its_size_is_not_for_the_client_to_change(window):
+    with pytest.raises(TypeError, match="extend"):
+        window.resize(10)
+    assert window.size == SIZE

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 
 import leasehold
 from demo import models
@@ -75,7 +76,7 @@ def main() -> int:
         with tempfile.TemporaryDirectory(prefix="leasehold-demo-") as directory, ExitStack() as stack:
             _tell(Path(directory), stack)
     except (StoryBroken, leasehold.LeaseholdError, ModuleNotFoundError) as fault:
-        console.print(f"\nthe story broke: {fault}", style="bold red")
+        console.print(f"\nthe story broke: {escape(str(fault))}", style="bold red")
         return 1
     except KeyboardInterrupt:
         return 130
@@ -121,7 +122,7 @@ def _two_at_once(client: leasehold.Client, workers: dict[str, Worker], stack: Ex
         about = granted[role]
         cores = ", ".join(str(core) for core in about["cores"])
         for answer in result["answers"]:
-            console.print(f"  {role:<7} {answer}")
+            console.print(f"  {role:<7} {escape(answer)}")
         what = f"{result['ms_each']:.1f} ms an inference on core {cores}"
         console.print(f"  {role:<7} {what}, lease {about['lease']}, pid {about['pid']}")
         _expect(result["right"], f"{role} gave a wrong answer")
@@ -137,7 +138,7 @@ def _a_third_is_refused(client: leasehold.Client) -> None:
     try:
         client.acquire(memory="200MiB", label="third")
     except leasehold.Exhausted as refusal:
-        console.print(f"  refused: {refusal}")
+        console.print(f"  refused: {escape(str(refusal))}")
         console.print(
             f"  reason {refusal.reason}; the holders' pids: {[one['pid'] for one in refusal.facts['holders']]}"
         )

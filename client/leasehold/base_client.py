@@ -25,6 +25,7 @@ class BaseClient:
     def __init__(self, run_directory: Path) -> None:
         """Connects to nobody yet."""
         self.run_directory = run_directory
+        self.shown_command = ""  # instead of this process's own command line; it counts when the session is opened
         self._core_cpus: dict[str, tuple[int, ...]] = {}
         self._reset()
         _clients.add(self)
@@ -50,6 +51,7 @@ class BaseClient:
                     on_session_lost=self._on_session_lost,
                     leases_to_renew=self._leases_to_renew,
                     inherited=inherited_session(),
+                    command=self.shown_command,
                 )
             return self._link
 

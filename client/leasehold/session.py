@@ -61,6 +61,8 @@ class SessionLink:
     ) -> None:
         """Opens a session, or attaches to the ``inherited`` one (id, secret) that this process had before an exec.
 
+        ``command`` is what to show for this process, where that is not its own command line.
+
         Raises:
             DaemonUnavailable: no daemon is there.
         """
@@ -68,6 +70,7 @@ class SessionLink:
         self._on_lost = on_lost
         self._on_session_lost = on_session_lost
         self._leases_to_renew = leases_to_renew
+        self._command = command
         self._lock = threading.Lock()
         self._changed = threading.Condition(self._lock)
         self._answers: dict[int, _Answer] = {}
@@ -263,7 +266,7 @@ class SessionLink:
                 return answer.session_opened
             if answer.fault.detail.reason != SESSION_UNKNOWN:
                 raise refusal_of(answer.fault.detail)
-        opening = pb.OpenSession(protocol_version=PROTOCOL_VERSION)
+        opening = pb.OpenSession(protocol_version=PROTOCOL_VERSION, command=self._command)
         answer = _exchange(connection, pb.ClientFrame(correlation_id=2, open_session=opening))
         if answer.WhichOneof("body") != "session_opened":
             raise refusal_of(answer.fault.detail)

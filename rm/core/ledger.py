@@ -91,13 +91,19 @@ class Ledger(Books):
         if len(lease.allotments) + len(claims) > limits.ALLOTMENTS_PER_LEASE_MAX:
             most = limits.ALLOTMENTS_PER_LEASE_MAX
             raise QuotaExceeded(f"{lease_id} has {len(lease.allotments)} allotments, {most} are possible", most=most)
+        card = self.cards[lease.card]
         allotments = place(
             claims,
-            card=self.cards[lease.card],
+            card=card,
             reservations=self.reservations,
             asker=asker,
             find_holders=self.find_holders,
         )
+        had, more = _window_count(card, lease.allotments), _window_count(card, allotments)
+        if had + more > limits.WINDOWS_PER_LEASE_MAX:
+            most = limits.WINDOWS_PER_LEASE_MAX
+            text = f"{lease_id} has {had} pieces of memory and asks for {more}, {most} are possible"
+            raise QuotaExceeded(text, lease=lease_id, window_count=had, asked=more, most=most)
         return Extended(lease_id, allotments, request)
 
     # Giving back and ending.
@@ -315,6 +321,8 @@ class Ledger(Books):
             text = f"a ttl is {least:g} s to {most:g} s, not {wish.ttl_ns / NS_PER_S:g} s"
             raise InvalidRequest(text, ttl_ns=str(wish.ttl_ns))
         check_range("characters in a label", len(wish.label), limits.LABEL_CHARS_MAX, least=0)
+        if not wish.label.isprintable():  # it is shown to others, in tables and in their terminals
+            raise InvalidRequest(f"a label has printable characters only, not {wish.label!a}", label=ascii(wish.label))
         count = len(self.leases_by_session.get(wish.asker.session, ()))
         if count >= limits.LEASES_PER_SESSION_MAX:
             raise QuotaExceeded(f"this session has {count} leases, the most there may be", lease_count=count)
@@ -366,6 +374,11 @@ def _holds_any(lease: Lease, pool: PoolName, units: UnitSet) -> bool:
         for mine in runs
         for other in wanted.get(site, ())
     )
+
+
+def _window_count(card: Card, allotments: Iterable[Allotment]) -> int:
+    """How many of ``allotments`` are memory, and not given back."""
+    return sum(1 for one in allotments if card.pools[one.pool].spec.unit_bytes and one.units.unit_count)
 
 
 def _not_owner(lease: Lease) -> NotOwner:

@@ -24,6 +24,8 @@ TTL_NS_MAX = 24 * 3600 * NS_PER_S
 
 # What a session may have. A lease costs about 2 KiB, a waiter 3 KiB and an open call.
 SESSIONS_MAX = 4_096
+SESSIONS_PER_PROCESS_MAX = 64  # no one process, and no one user, takes the places of all the others
+SESSIONS_PER_UID_MAX = 2_048
 LEASES_PER_SESSION_MAX = 4_096
 ALLOTMENTS_PER_LEASE_MAX = 1_024
 WAITERS_PER_SESSION_MAX = 2_048
@@ -53,4 +55,6 @@ CONNECTIONS_MAX = 4_096
 FRAME_BYTES_MAX = 65_536
 FRAMES_QUEUED_BYTES_MAX = 1 << 20  # a reader slower than this is closed
 DESCRIPTORS_PER_FRAME_MAX = 64  # the kernel's own limit is 253
+DESCRIPTORS_QUEUED_MAX = 256  # copies held for a reader that is slow; one with more is closed
+WINDOWS_PER_LEASE_MAX = DESCRIPTORS_PER_FRAME_MAX  # so that one answer has them all
 HANDSHAKE_NS_MAX = 5 * NS_PER_S

@@ -152,6 +152,8 @@ class _Placer:
     def place_all(self, claims: tuple[PlainClaim, ...]) -> tuple[Allotment, ...]:
         """What each claim gets, in the order of the claims."""
         asks = [self._understand(claim) for claim in claims]
+        window_count = sum(1 for ask in asks if ask.pool.spec.unit_bytes)
+        check_range("pieces of memory in a lease", window_count, limits.WINDOWS_PER_LEASE_MAX, least=0)
         _check_together(asks)
         placed: dict[int, Allotment] = {}
         for index in sorted(range(len(asks)), key=lambda index: _RIGIDITY[type(claims[index])]):

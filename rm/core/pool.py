@@ -209,7 +209,7 @@ def amount_text(spec: PoolSpec, bit_count: int) -> str:
 
 def bytes_text(byte_count: int) -> str:
     """A number of bytes in its largest round unit: ``512 MiB``, ``64 KiB``, ``7.5 GiB``."""
-    for name, size in (("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)):
+    for name, size in (("TiB", 1 << 40), ("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)):
         if byte_count >= size:
             return f"{byte_count / size:.4g} {name}"
     return f"{byte_count} bytes"

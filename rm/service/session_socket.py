@@ -1,7 +1,8 @@
 """The second socket: where a process becomes a session, and where descriptors and news of its leases travel.
 
 Frames are a 4-byte big-endian length and a protobuf message. Nothing that a client sends, or fails to send, may hold up
-the others: reads never block, a silent or slow client is closed, and garbage costs only the connection that sent it.
+the others: reads never block, a silent or slow client is closed, one that does not read its descriptors is not heard
+either, and garbage costs only the connection that sent it.
 """
 
 import asyncio
@@ -116,7 +117,7 @@ class _Connection:
         self._session: Session | None = None
         self._received = bytearray()
         self._queued: deque[tuple[bytes, Sequence[int]]] = deque()
-        self._queued_bytes = 0
+        self._queued_bytes = self._queued_descriptor_count = 0
         self._closes_when_sent = False
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(connection, self._on_readable)
@@ -136,8 +137,16 @@ class _Connection:
             self.close()
             return
         self._received += chunk
+        self._take_frames()
+
+    @property
+    def _may_take(self) -> bool:
+        """Whether it is open and has read its descriptors: who has not is heard no further until it has."""
+        return self._socket.fileno() >= 0 and not self._closes_when_sent and not self._queued_descriptor_count
+
+    def _take_frames(self) -> None:
         try:
-            while self._socket.fileno() >= 0 and not self._closes_when_sent and (frame := self._next_frame()):
+            while self._may_take and (frame := self._next_frame()):
                 self._take(frame)
         except (Refusal, DecodeError) as fault:
             refusal = fault if isinstance(fault, Refusal) else InvalidRequest("these bytes are no frame")
@@ -185,7 +194,7 @@ class _Connection:
             text = f"this daemon speaks version {PROTOCOL_VERSION} of the session frames, the client {version}"
             raise InvalidRequest(text, version=version)
         if kind == "open_session":
-            session = self._owner.sessions.open(self._peer)
+            session = self._owner.sessions.open(self._peer, command=frame.open_session.command)
         else:
             asked = frame.attach_session
             try:
@@ -242,11 +251,19 @@ class _Connection:
         owned = _own_copies(descriptors)
         self._queued.append((_LENGTH.pack(len(body)) + body, owned))
         self._queued_bytes += len(body)
-        if self._queued_bytes > limits.FRAMES_QUEUED_BYTES_MAX:
+        self._queued_descriptor_count += len(owned)
+        too_many = self._queued_descriptor_count > limits.DESCRIPTORS_QUEUED_MAX
+        if too_many or self._queued_bytes > limits.FRAMES_QUEUED_BYTES_MAX:
             _log.warning("client reads too slowly", pid=self._peer.pid)
             self.close()
             return
         self._flush()
+
+    def _on_writable(self) -> None:
+        self._flush()
+        if self._may_take:  # listens again, first to what had come before
+            self._loop.add_reader(self._socket, self._on_readable)
+            self._take_frames()
 
     def _flush(self) -> None:
         while self._queued:
@@ -257,13 +274,16 @@ class _Connection:
                 )
             except BlockingIOError:
                 self._queued.appendleft((data, descriptors))
-                self._loop.add_writer(self._socket, self._flush)
+                if self._queued_descriptor_count:
+                    self._loop.remove_reader(self._socket)
+                self._loop.add_writer(self._socket, self._on_writable)
                 return
             except OSError:
                 self._queued.appendleft((data, descriptors))
                 self.close()
                 return
             _close_all(descriptors)
+            self._queued_descriptor_count -= len(descriptors)
             self._queued_bytes -= sent
             if sent < len(data):
                 self._queued.appendleft((data[sent:], ()))

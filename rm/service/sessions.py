@@ -14,6 +14,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import structlog
 
@@ -24,6 +25,7 @@ from rm.core.types import Holder, SessionId
 
 _SO_PEERPIDFD = 77  # linux/socket.h, Linux 6.5
 _log = structlog.get_logger(__name__)
+_Key = TypeVar("_Key")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,19 +79,20 @@ class Sessions:
 
     def __init__(self, on_death: Callable[[Session], None]) -> None:
         self._by_id: dict[str, Session] = {}
+        self._count_by_process: dict[tuple[int, int], int] = {}
+        self._count_by_uid: dict[int, int] = {}
         self._on_death = on_death
 
     def __len__(self) -> int:
         return len(self._by_id)
 
-    def open(self, peer: Peer) -> Session:
-        """Opens a session for ``peer``, and watches its process.
+    def open(self, peer: Peer, *, command: str = "") -> Session:
+        """Opens a session for ``peer``, and watches its process. ``command`` is shown for it; empty means its own.
 
         Raises:
             QuotaExceeded: there are as many as may be, or the host has no descriptor left.
         """
-        if len(self._by_id) >= limits.SESSIONS_MAX:
-            raise QuotaExceeded(f"{limits.SESSIONS_MAX} sessions are the most there may be", most=limits.SESSIONS_MAX)
+        self._check_room(peer)
         try:
             own = Peer(peer.pid, peer.uid, os.dup(peer.pidfd))
         except OSError as fault:
@@ -98,10 +101,12 @@ class Sessions:
             id=SessionId(f"S{secrets.token_hex(5)}"),
             secret=secrets.token_hex(32),
             peer=own,
-            command=command_of(peer.pid),
+            command=shown_command(command) or command_of(peer.pid),
             process_key=own.process_key,
         )
         self._by_id[session.id] = session
+        _count(self._count_by_process, session.process_key, 1)
+        _count(self._count_by_uid, own.uid, 1)
         asyncio.get_running_loop().add_reader(own.pidfd, self._died, session)
         _log.debug("session opened", session=session.id, pid=peer.pid, uid=peer.uid)
         return session
@@ -134,6 +139,8 @@ class Sessions:
     def close(self, session: Session) -> None:
         """Forgets a session, and watches its process no longer."""
         if self._by_id.pop(session.id, None) is not None:
+            _count(self._count_by_process, session.process_key, -1)
+            _count(self._count_by_uid, session.peer.uid, -1)
             asyncio.get_running_loop().remove_reader(session.peer.pidfd)
             os.close(session.peer.pidfd)
 
@@ -141,6 +148,20 @@ class Sessions:
         """Forgets every session; their leases are the ledger's affair."""
         for session in list(self._by_id.values()):
             self.close(session)
+
+    def _check_room(self, peer: Peer) -> None:
+        most = limits.SESSIONS_PER_PROCESS_MAX
+        if self._count_by_process.get(peer.process_key, 0) >= most:
+            text = f"pid {peer.pid} has {most} sessions, the most one process may have"
+            raise QuotaExceeded(text, most=most, pid=peer.pid)
+        most = limits.SESSIONS_PER_UID_MAX
+        if self._count_by_uid.get(peer.uid, 0) >= most:
+            raise QuotaExceeded(
+                f"uid {peer.uid} has {most} sessions, the most one user may have", most=most, uid=peer.uid
+            )
+        most = limits.SESSIONS_MAX
+        if len(self._by_id) >= most:
+            raise QuotaExceeded(f"{most} sessions are the most there may be", most=most)
 
     def _died(self, session: Session) -> None:
         _log.info("process died", session=session.id, pid=session.peer.pid)
@@ -152,6 +173,18 @@ def command_of(pid: int) -> str:
     """The command line of a process: its own word, for people to recognise it by. Empty where it cannot be read."""
     with suppress(OSError):
         words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-        text = " ".join(word.decode(errors="replace") for word in words).strip()
-        return "".join(char if char.isprintable() else "?" for char in text)[: limits.COMMAND_CHARS_MAX]
+        return shown_command(" ".join(word.decode(errors="replace") for word in words).strip())
     return ""
+
+
+def shown_command(text: str) -> str:
+    """A command line as others may be shown it: printable, and cut."""
+    return "".join(char if char.isprintable() else "?" for char in text[: limits.COMMAND_CHARS_MAX])
+
+
+def _count(counts: dict[_Key, int], key: _Key, step: int) -> None:
+    """Counts up or down; what counts 0 is forgotten."""
+    counts[key] = counts.get(key, 0) + step
+    assert counts[key] >= 0, f"{key} was counted down more often than up"
+    if not counts[key]:
+        del counts[key]

@@ -5,6 +5,7 @@ they wrote, and nobody read. So a tick that comes late moves every deadline by w
 """
 
 import asyncio
+from contextlib import suppress
 
 import structlog
 
@@ -22,6 +23,9 @@ class Timer:
         self._engine = engine
         self._last_ns = engine.clock.monotonic_ns()
         self._task: asyncio.Task[None] | None = None
+        self._wake = asyncio.Event()
+        self._sleeps_until_ns = self._last_ns
+        engine.waiting.on_enter = self._entered
 
     def start(self) -> None:
         """Begins to tick, on the running loop."""
@@ -46,8 +50,18 @@ class Timer:
 
     async def _run(self) -> None:
         while True:
-            await asyncio.sleep(self._seconds_to_next())
+            self._wake.clear()
+            seconds = self._seconds_to_next()
+            self._sleeps_until_ns = self._engine.clock.monotonic_ns() + round(seconds * NS_PER_S)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    await self._wake.wait()
             self.tick()
+
+    def _entered(self, deadline_ns: int) -> None:
+        """Wakes the timer where it would sleep past the end of a wait that begins now."""
+        if deadline_ns < self._sleeps_until_ns:
+            self._wake.set()
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         """Without a timer no lease would ever end: stops the daemon."""

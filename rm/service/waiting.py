@@ -2,7 +2,7 @@
 
 import asyncio
 import heapq
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import count
 
@@ -32,6 +32,7 @@ class WaitingRoom:
         self._by_number: dict[int, Waiting] = {}
         self._deadlines: list[tuple[int, int]] = []
         self._numbers = count(1)
+        self.on_enter: Callable[[int], None] = lambda deadline_ns: None
 
     def __iter__(self) -> Iterator[Waiting]:
         return iter(list(self._by_number.values()))
@@ -44,7 +45,7 @@ class WaitingRoom:
         return self._by_number.get(number)
 
     def enter(self, wish: Wish, cards: tuple[CardId, ...], pools: frozenset[PoolName], *, deadline_ns: int) -> Waiting:
-        """Puts a request at the end of its queues.
+        """Puts a request at the end of its queues, and tells ``on_enter`` when it will give up.
 
         Raises:
             QuotaExceeded: its session, or all of them together, have their most waiters.
@@ -55,6 +56,7 @@ class WaitingRoom:
         heapq.heappush(self._deadlines, (deadline_ns, waiter.number))
         waiting = Waiting(waiter, asyncio.get_running_loop().create_future())
         self._by_number[waiter.number] = waiting
+        self.on_enter(deadline_ns)
         return waiting
 
     def leave(self, waiter: Waiter, answer: Lease | Refusal) -> None:

@@ -48,7 +48,7 @@ class ScriptedServer:
             self._answer(connection)
 
     def _answer(self, connection):
-        with contextlib.suppress(OSError, struct.error):
+        with contextlib.suppress(OSError, struct.error, queue.Empty):
             (length,) = struct.unpack(">I", connection.recv(4))
             self.asked.put(pb.ClientFrame.FromString(connection.recv(length)).WhichOneof("body"))
             answer = self.script.get(timeout=DEADLINE_S)
@@ -64,6 +64,7 @@ class ScriptedServer:
 
     def close(self):
         self._listener.close()
+        self.script.put(None)
         for connection in self._accepted:
             connection.close()
         shutil.rmtree(self.directory)

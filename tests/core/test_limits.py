@@ -70,6 +70,40 @@ def test_characters_in_a_label(streams) -> None:
     at_the_edge(lambda count: decide(streams, ONE, label="x" * count), limits.LABEL_CHARS_MAX)
 
 
+@pytest.mark.parametrize("label", ["\x1b[31m", "two\nlines", "\0", "\x7f", "\u202e", "\ud800"])
+def test_a_label_that_cannot_be_printed_is_refused(streams, label) -> None:
+    with pytest.raises(InvalidRequest, match="label"):
+        decide(streams, ONE, label=label)
+    decide(streams, ONE, label="[/nope] größer 文字")
+
+
+def test_windows_of_a_lease() -> None:
+    ledger = ledger_of(pool("memory", 1_000, unit_bytes=65_536), pool("streams", 100))
+    one = Run("memory", unit_count=1)
+    lease = acquire(ledger, *[one] * (limits.WINDOWS_PER_LEASE_MAX - 2))
+    assert limits.WINDOWS_PER_LEASE_MAX == limits.DESCRIPTORS_PER_FRAME_MAX
+    at_the_edge(lambda n: ledger.decide_extend(lease.id, (one,) * n, asker(), NO_REQUEST), 2, QuotaExceeded)
+    ledger.decide_extend(lease.id, (ONE,) * 3, asker(), NO_REQUEST)
+
+
+def test_windows_that_were_given_back_make_room_for_others() -> None:
+    ledger = ledger_of(pool("memory", 1_000, unit_bytes=65_536))
+    one = Run("memory", unit_count=1)
+    lease = acquire(ledger, *[one] * limits.WINDOWS_PER_LEASE_MAX)
+    given = ledger.decide_give_back(lease.id, asker(), NO_REQUEST, pool="memory", ids=[0, 1])
+    ledger.apply(given)
+    at_the_edge(lambda n: ledger.decide_extend(lease.id, (one,) * n, asker(), NO_REQUEST), 2, QuotaExceeded)
+
+
+def test_windows_in_a_request(monkeypatch) -> None:
+    monkeypatch.setattr(limits, "WINDOWS_PER_LEASE_MAX", 3)
+    ledger = ledger_of(pool("memory", 1_000, unit_bytes=65_536), pool("streams", 100))
+    one = Run("memory", unit_count=1)
+    at_the_edge(lambda count: decide(ledger, *[one] * count, ONE), 3)
+    event = decide(ledger, one, one, one, FirstOf((one, ONE)))
+    assert event.lease.allotments[3].pool == "streams", "an alternative without a window fits"
+
+
 def test_ttl(streams) -> None:
     at_the_edge(lambda ttl_ns: decide(streams, ONE, ttl_ns=ttl_ns), limits.TTL_NS_MAX)
     decide(streams, ONE, ttl_ns=limits.TTL_NS_MIN)

@@ -103,6 +103,8 @@ def test_a_held_reserved_unit_is_counted_as_both_and_is_free_once_neither() -> N
         (0, "0 bytes"),
         (1023, "1023 bytes"),
         (1 << 30, "1 GiB"),
+        (1 << 40, "1 TiB"),
+        (3 << 39, "1.5 TiB"),
     ],
 )
 def test_bytes_are_written_in_their_largest_unit(byte_count, text) -> None:

@@ -2,10 +2,35 @@
 
 import json
 import os
+import pty
+import re
+import subprocess
+import termios
+from contextlib import suppress
 
 import pytest
 
 from demo import models
+from leasehold.cli.app import app
+from support.daemon import END_S, RMCTL
+
+
+def on_terminal(daemon, *arguments: str, columns: int = 80) -> list[str]:
+    """What ``rmctl`` prints on a terminal of so many columns, less its colours."""
+    ours, its = pty.openpty()
+    termios.tcsetwinsize(its, (24, columns))
+    environment = os.environ | {"LEASEHOLD_ADDRESS": str(daemon.run_directory), "TERM": "xterm"}
+    environment.pop("COLUMNS", None)
+    told = b""
+    with subprocess.Popen([*RMCTL, *arguments], stdin=its, stdout=its, stderr=its, env=environment) as process:
+        os.close(its)
+        with suppress(OSError):  # EIO: the other side is closed
+            while chunk := os.read(ours, 65_536):
+                told += chunk
+        process.wait(END_S)
+    os.close(ours)
+    assert process.returncode == 0, told
+    return [line.rstrip() for line in re.sub(r"\x1b\[[0-9;]*m", "", told.decode()).splitlines()]
 
 
 def test_status_reads_well_and_as_json(daemon, client):
@@ -54,6 +79,41 @@ def test_cards_leases_and_check(daemon, client):
         assert checked.returncode == 0
         assert "everything agrees" in checked.stdout
         assert json.loads(daemon.rmctl("check", "--json").stdout)["differences"] == []
+
+
+@pytest.mark.parametrize("label", ["[/nope]", "[bold]x", ":smile:", "[link=http://x]y[/]"])
+def test_a_label_is_shown_as_it_is_whatever_it_looks_like(daemon, client, label):
+    with client.acquire(memory="1MiB", cores=1, label=label):
+        for command in ("leases", "who", "map"):
+            told = daemon.rmctl(command)
+            assert told.returncode == 0, told
+            assert label in told.stdout
+
+
+def test_in_80_columns_no_id_and_no_number_is_cut(daemon, client):
+    with client.acquire(memory="1MiB", cores=1, streams=2, label="a rather long label " * 5) as lease:
+        told = on_terminal(daemon, "leases")
+        assert told[0].split() == ["LEASE", "CARD", "PID", "USER", "SINCE", "TTL", "LABEL", "UNITS"]
+        assert told[1].split()[:3] == [lease.id, "0", str(os.getpid())]
+        assert "streams 0-1" in " ".join(" ".join(line.split()) for line in told)
+        who = on_terminal(daemon, "who")
+        assert [line.split()[:3:2] for line in who if line.startswith("streams")] == [["streams", lease.id]]
+        assert sum(str(os.getpid()) in line for line in who) == 3
+        for lines in (told, who, on_terminal(daemon, "status"), on_terminal(daemon, "cards")):
+            assert max(len(line) for line in lines) <= 80, lines
+        assert not any("…" in line for line in [*told, *on_terminal(daemon, "status"), *on_terminal(daemon, "cards")])
+
+
+def test_cards_have_a_line_a_pool(daemon, client):
+    lines = daemon.rmctl("cards").stdout.splitlines()
+    assert lines[0].split() == ["CARD", "PROFILE", "POOL", "FREE", "TOTAL"]
+    assert ["0", "embedded", "memory", "64", "MiB", "64", "MiB"] in [line.split() for line in lines]
+    assert len(lines) == 1 + len(client.cards()[0].pools)
+
+
+def test_no_lease_is_said_in_words(daemon, client):
+    assert daemon.rmctl("leases").stdout == "there are no leases\n"
+    assert json.loads(daemon.rmctl("leases", "--json").stdout) == []
 
 
 def test_events_tell_what_happened(daemon, client):
@@ -109,9 +169,18 @@ def test_a_command_that_speaks_finds_its_lease(daemon, client):
     [
         (("run", "--cores", "99", "--", "true"), 1, "never 99 units"),
         (("run", "--", "true"), 2, "nothing is asked for"),
-        (("run", "--memory", "lots", "--", "true"), 1, "no size"),
+        (("run", "--memory", "lots", "--", "true"), 2, "no size"),
+        (("run", "--memory", "9XB", "--", "true"), 2, "no size"),
+        (("explain", "--memory", "9XB"), 2, "no size"),
+        (("run", "--cores", "0", "--", "true"), 2, "no count above 0"),
+        (("run", "--cores", "nan", "--", "true"), 2, "no count above 0"),
+        (("run", "--cores", "-1", "--", "true"), 2, "no count above 0"),
+        (("run", "--cores", "many", "--", "true"), 2, "no count above 0"),
+        (("run", "--streams", "0", "--", "true"), 2, "not in the range"),
+        (("run", "--units", "vdec=0", "--", "true"), 2, "POOL=N"),
+        (("run", "--units", "vdec=\N{SUPERSCRIPT TWO}", "--", "true"), 2, "POOL=N"),
         (("run", "--units", "vdec", "--", "true"), 2, "POOL=N"),
-        (("run", "--streams", "1", "--wait", "soon", "--", "true"), 1, "no duration"),
+        (("run", "--streams", "1", "--wait", "soon", "--", "true"), 2, "no duration"),
         (("run", "--streams", "1", "--", "/no/such/command"), 127, "cannot run"),
         (("run", "--streams", "1", "--", "/etc/passwd"), 126, "cannot run"),
         (("map", "nonsense"), 1, "no pool"),
@@ -129,6 +198,22 @@ def test_what_cannot_be_is_one_line_and_a_status(daemon, client, arguments, stat
     assert "Traceback" not in told.stderr
 
 
+def test_cpus_that_may_not_be_used_are_one_line_and_the_lease_is_back(daemon, client, monkeypatch, capsys):
+    def refused(pid, cpus):
+        raise OSError(22, "Invalid argument")
+
+    monkeypatch.setattr(os, "sched_setaffinity", refused)
+    monkeypatch.setattr(os, "execvpe", lambda *arguments: pytest.fail("it runs all the same"))
+    with pytest.raises(SystemExit) as ended:
+        app(["--address", str(daemon.run_directory), "run", "--cores", "1", "--", "true"])
+
+    assert ended.value.code == 1
+    said = capsys.readouterr().err
+    assert said.startswith("rmctl: cannot run on the CPUs of the lease (")
+    assert said.endswith("): Invalid argument\n")
+    assert client.leases() == []
+
+
 def test_no_daemon_is_status_69_and_says_how_to_start_one(tmp_path, daemon):
     for command in (("status",), ("who",), ("map",), ("events",), ("run", "--cores", "1", "--", "true")):
         told = daemon.rmctl("--address", str(tmp_path), *command)
@@ -143,7 +228,9 @@ def test_every_command_has_help(daemon):
         assert told.returncode == 0
         assert "Usage: rmctl" in told.stdout
     assert "Examples:" in daemon.rmctl("--help").stdout
-    assert "Examples:" in daemon.rmctl("run", "--help").stdout
+    told = daemon.rmctl("run", "--help").stdout
+    assert "Examples:" in told
+    assert told.startswith("Usage: rmctl run [OPTIONS] -- COMMAND [ARGS]...\n")
 
 
 def test_a_plan_is_measured_and_what_it_says_is_enough(daemon, tmp_path):

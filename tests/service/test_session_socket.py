@@ -11,7 +11,7 @@ import pytest
 from rm.core import limits
 from rmapi.v1 import resource_manager_pb2 as rm_pb
 from rmapi.v1 import session_pb2
-from support.served import DEADLINE_S, LENGTH, attaching, framed, greeting, memory, streams
+from support.served import DEADLINE_S, LENGTH, Client, attaching, framed, greeting, memory, streams
 
 OPEN = {"open_session": session_pb2.OpenSession(protocol_version=1)}
 
@@ -172,6 +172,14 @@ def test_a_lost_lease_is_told_on_the_newest_connection(served) -> None:
     told = newer.receive()
     assert (told.correlation_id, told.lease_ended.lease_id) == (0, lease.id)
     assert told.lease_ended.cause == "keepalive missed"
+
+
+def test_the_command_that_a_client_says_it_becomes_is_named_in_refusals(served, witness) -> None:
+    connection = served.connect()
+    opening = session_pb2.OpenSession(protocol_version=1, command="./transcode in.mp4")
+    opened = connection.ask(open_session=opening).session_opened
+    client = Client(connection, opened.session_id, opened.session_secret, served.stub())
+    assert client.acquire(streams(), request_id=1).holder.command == "./transcode in.mp4"
 
 
 # Goodbye.

@@ -38,6 +38,47 @@ def test_who_asks_and_never_reads_is_closed_and_may_attach_again(served, witness
     assert attaching(client, served.connect()).session_opened.session_id == client.id
 
 
+def stuff(served, client):
+    """Tells a client that does not read of lost leases until no more fits; answers its connection in the daemon."""
+    session_socket = served.server._session_socket
+    connection = served.call(lambda: session_socket._by_session[client.id])
+    while not served.call(lambda: connection._queued):
+        served.call(session_socket.tell_lost, client.id, "L1", "x" * 1_000)
+    return connection
+
+
+def test_who_fetches_windows_and_never_reads_holds_those_of_one_answer(served, witness) -> None:
+    client = served.open_session()
+    lease = client.acquire(*[memory(1)] * limits.DESCRIPTORS_PER_FRAME_MAX, request_id=1)
+    assert witness.is_served()
+    before = len(os.listdir("/proc/self/fd"))
+    connection = served.call(lambda: served.server._session_socket._by_session[client.id])
+    fetch = framed(correlation_id=1, fetch_windows=session_pb2.FetchWindows(lease_id=lease.id))
+    client.connection.send(fetch * 1_000)
+    served.until(lambda: connection._queued)
+    assert witness.is_served()
+    assert len(os.listdir("/proc/self/fd")) <= before + limits.DESCRIPTORS_PER_FRAME_MAX
+    for _ in range(1_000):
+        frame, descriptors = client.connection.receive_with_descriptors()
+        for fd in descriptors:
+            os.close(fd)
+        assert len(descriptors) == len(frame.windows.windows) == limits.DESCRIPTORS_PER_FRAME_MAX
+    served.until(lambda: len(os.listdir("/proc/self/fd")) == before)
+
+
+def test_who_has_more_descriptors_queued_than_the_limit_is_closed_and_none_is_kept(served, witness) -> None:
+    client = served.open_session()
+    connection = stuff(served, client)
+    before = len(os.listdir("/proc/self/fd"))
+    batch = [0] * limits.DESCRIPTORS_PER_FRAME_MAX
+    for _ in range(limits.DESCRIPTORS_QUEUED_MAX // len(batch)):
+        served.call(connection.send, session_pb2.ServerFrame(), batch)
+    assert len(os.listdir("/proc/self/fd")) == before + limits.DESCRIPTORS_QUEUED_MAX
+    served.call(connection.send, session_pb2.ServerFrame(), [0])
+    assert len(os.listdir("/proc/self/fd")) < before
+    assert client.connection.is_closed_by_peer()
+
+
 def test_who_reads_late_but_within_the_limit_gets_every_answer(served) -> None:
     client = served.open_session()
     for _ in range(10):

@@ -232,6 +232,62 @@ async def test_there_are_no_more_sessions_than_the_limit_and_a_place_is_given_on
     sessions.close_all()
 
 
+@run_async
+async def test_one_process_gets_its_share_of_the_sessions_and_others_get_theirs(listener, monkeypatch) -> None:
+    monkeypatch.setattr(limits, "SESSIONS_PER_PROCESS_MAX", 2)
+    sessions = Sessions(nobody_dies)
+    peer = listener.meet_myself()
+    first, _ = sessions.open(peer), sessions.open(peer)
+    with pytest.raises(QuotaExceeded, match=f"pid {os.getpid()} has 2 sessions, the most one process may have"):
+        sessions.open(listener.meet_myself())
+    with process(listener):
+        sessions.close(sessions.open(listener.meet()))
+    sessions.close(first)
+    sessions.open(peer)
+    assert len(sessions) == 2
+    sessions.close_all()
+
+
+@run_async
+async def test_one_user_gets_its_share_of_the_sessions_and_others_get_theirs(listener, monkeypatch) -> None:
+    monkeypatch.setattr(limits, "SESSIONS_PER_UID_MAX", 2)
+    sessions = Sessions(nobody_dies)
+    peer = listener.meet_myself()
+    first, _ = sessions.open(peer), sessions.open(peer)
+    with process(listener):
+        with pytest.raises(QuotaExceeded, match=f"uid {peer.uid} has 2 sessions, the most one user may have"):
+            sessions.open(listener.meet())
+        sessions.close(first)
+        sessions.close(sessions.open(listener.meet_myself()))
+    sessions.open(Peer(peer.pid, peer.uid + 1, peer.pidfd))
+    sessions.close_all()
+
+
+@run_async
+async def test_what_is_counted_of_sessions_is_forgotten_with_them(listener) -> None:
+    sessions = Sessions(nobody_dies)
+    for _ in range(2 * limits.SESSIONS_PER_PROCESS_MAX):
+        sessions.close(sessions.open(listener.meet_myself()))
+    assert sessions._count_by_process == sessions._count_by_uid == {}
+
+
+@pytest.mark.parametrize(
+    ("told", "shown"),
+    [
+        ("./transcode in.mp4", "./transcode in.mp4"),
+        ("a\x1b[31mb\nc", "a?[31mb?c"),
+        ("x" * 5_000, "x" * limits.COMMAND_CHARS_MAX),
+    ],
+)
+@run_async
+async def test_a_process_may_say_which_command_it_becomes(listener, told, shown) -> None:
+    sessions = Sessions(nobody_dies)
+    session = sessions.open(listener.meet_myself(), command=told)
+    assert session.asker(is_admin=False).holder.command == shown
+    assert sessions.open(listener.meet_myself()).command == command_of(os.getpid())
+    sessions.close_all()
+
+
 # Dying.
 
 

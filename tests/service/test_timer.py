@@ -1,5 +1,7 @@
 """The timer: leases end in time, and never because the daemon itself stood still."""
 
+import asyncio
+
 import pytest
 
 from rm.core.errors import WaitTimedOut
@@ -89,6 +91,51 @@ async def test_the_timer_sleeps_no_longer_than_until_the_next_wait_ends() -> Non
     with pytest.raises(WaitTimedOut):
         await waiting
     assert timer._seconds_to_next() == TICK_NS / NS_PER_S
+
+
+@run_async
+async def test_a_wait_that_comes_while_the_timer_sleeps_longer_ends_in_time() -> None:
+    parts = make_engine(pool("u", 1))
+    timer = Timer(parts.engine)
+    await parts.acquire(units(1))
+    timer.start()
+    await settle()  # it sleeps for a whole period
+    begun_s = asyncio.get_running_loop().time()
+    waiting = await parts.waiter(units(1), session="s2", wait_s=0.01)
+    parts.clock.advance(s=0.01)
+    with pytest.raises(WaitTimedOut):
+        await waiting
+    assert asyncio.get_running_loop().time() - begun_s < 0.8 * TICK_NS / NS_PER_S
+    await timer.stop()
+
+
+@run_async
+async def test_waking_the_timer_early_hides_no_pause_and_makes_none() -> None:
+    parts = make_engine(pool("u", 2))
+    timer = Timer(parts.engine)
+    lease = await parts.acquire(units(1), ttl_ns=TTL_NS)
+    deadline_ns = parts.ledger.deadlines.get(lease.id)
+    for _ in range(50):  # ticks that come early
+        parts.clock.advance(ns=TICK_NS // 50)
+        timer.tick()
+    assert parts.ledger.deadlines.get(lease.id) == deadline_ns
+    parts.clock.advance(s=30, ns=TICK_NS)
+    timer.tick()
+    assert parts.ledger.deadlines.get(lease.id) == deadline_ns + 30 * NS_PER_S
+
+
+@run_async
+async def test_waits_longer_than_the_timer_sleeps_do_not_wake_it() -> None:
+    parts = make_engine(pool("u", 1))
+    timer = Timer(parts.engine)
+    await parts.acquire(units(1))
+    timer.start()
+    await settle()
+    waits = [await parts.waiter(units(1), session=f"s{n}", wait_s=100 - n) for n in range(20)]
+    assert not timer._wake.is_set()
+    await timer.stop()
+    for waiting in waits:
+        waiting.cancel()
 
 
 @run_async

@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 from google.protobuf.json_format import MessageToDict
+from rich.text import Text
 
 from leasehold import Card, Client, DaemonUnavailable, LeaseholdError, LeaseInfo, PoolStatus
 from leasehold.cli.claims import claim_options, claims_of
@@ -98,13 +99,14 @@ def status(connect: Callable[[], Client], as_json: bool) -> None:
     durability = "none: leases end with the daemon" if told.durability == told.DURABILITY_NONE else "full"
     uptime = duration_text(told.uptime_duration.ToSeconds())
     out = console()
-    out.print(f"Leasehold {told.version}, pid {told.pid}, up {uptime}, durability {durability}")
+    out.print(f"Leasehold {told.version}, pid {told.pid}, up {uptime}")
+    out.print(f"durability {durability}")
     sessions, leases = _counted(told.session_count, "session"), _counted(told.lease_count, "lease")
     out.print(f"{sessions}, {leases}, {told.waiter_count} waiting")
     for warning in told.warnings:
         out.print(f"note: {warning}", style="yellow")
     for card in cards:
-        out.print(f"\n[bold]card {card.id}[/] ({card.profile}, on {card.backend})")
+        out.print(Text.assemble("\n", (f"card {card.id}", "bold"), f" ({card.profile}, on {card.backend})"))
         out.print(_pool_table(card, is_wide=out.width >= _WIDE_COLUMNS))
 
 
@@ -112,22 +114,18 @@ def status(connect: Callable[[], Client], as_json: bool) -> None:
 @as_json
 @click.pass_obj
 def cards(connect: Callable[[], Client], as_json: bool) -> None:
-    """Lists the cards, one line each."""
+    """Lists the cards, one line a pool."""
     with reading(connect) as client:
         found = client.cards()
     if as_json:
         say_json([asdict(card) for card in found])
         return
     rows = [
-        (
-            card.id,
-            card.profile,
-            card.backend,
-            ", ".join(f"{pool.name} {_amount(pool, pool.free)}/{_amount(pool, pool.total)}" for pool in card.pools),
-        )
+        (card.id, card.profile, pool.name, _amount(pool, pool.free), _amount(pool, pool.total))
         for card in found
+        for pool in card.pools
     ]
-    console().print(table(("CARD", "PROFILE", "ON", "FREE/TOTAL"), rows))
+    console().print(table(("CARD", "PROFILE", "POOL", "FREE", "TOTAL"), rows, right=("FREE", "TOTAL")))
 
 
 @app.command()
@@ -139,6 +137,9 @@ def leases(connect: Callable[[], Client], as_json: bool) -> None:
         found = client.leases()
     if as_json:
         say_json([_lease_json(lease) for lease in found])
+        return
+    if not found:
+        console().print("there are no leases")
         return
     rows = [
         (
@@ -235,7 +236,7 @@ def events(connect: Callable[[], Client], follow: bool, past: int, as_json: bool
 def explain(
     connect: Callable[[], Client],
     *,
-    memory: str | None,
+    memory: int | None,
     cores: float | None,
     streams: int | None,
     units: tuple[str, ...],

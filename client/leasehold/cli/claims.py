@@ -1,16 +1,63 @@
 """The options by which a command line says what it wants to lease."""
 
+import math
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 import click
 
+from leasehold.quantity import parse_duration, parse_size
+
 F = TypeVar("F", bound=Callable[..., Any])
+_COUNT_MAX = (1 << 31) - 1  # more than any pool has
+
+
+class Size(click.ParamType):  # type: ignore[type-arg, unused-ignore]  # generic since click 8.2
+    """A size on the command line: 512MiB, 64KiB or bytes."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:  # noqa: ANN401
+        """Bytes from what was given."""
+        try:
+            return parse_size(value)
+        except ValueError as fault:
+            self.fail(str(fault), param, ctx)
+
+
+class Duration(click.ParamType):  # type: ignore[type-arg, unused-ignore]
+    """A duration on the command line: 30s, 500ms or seconds."""
+
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:  # noqa: ANN401
+        """Seconds from what was given."""
+        try:
+            return parse_duration(value)
+        except ValueError as fault:
+            self.fail(str(fault), param, ctx)
+
+
+class Amount(click.ParamType):  # type: ignore[type-arg, unused-ignore]
+    """A count above 0 on the command line; a fraction where a unit can be cut."""
+
+    name = "amount"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:  # noqa: ANN401
+        """A number from what was given."""
+        try:
+            amount = float(value)
+        except ValueError:
+            amount = math.nan
+        if not 0 < amount <= _COUNT_MAX:
+            self.fail(f"{value!r} is no count above 0", param, ctx)
+        return amount
+
 
 _OPTIONS = (
-    click.option("--memory", metavar="SIZE", help="Memory, in one run: 512MiB, 64KiB or bytes."),
-    click.option("--cores", type=float, metavar="N", help="Cores."),
-    click.option("--streams", type=int, metavar="N", help="Streams."),
+    click.option("--memory", type=Size(), metavar="SIZE", help="Memory, in one run: 512MiB, 64KiB or bytes."),
+    click.option("--cores", type=Amount(), metavar="N", help="Cores."),
+    click.option("--streams", type=click.IntRange(1, _COUNT_MAX), metavar="N", help="Streams."),
     click.option("--units", "units", multiple=True, metavar="POOL=N", help="Units of any other pool; may be repeated."),
     click.option("--card", metavar="ID", help="Card to take them from.  [default: the first that fits]"),
 )
@@ -24,7 +71,7 @@ def claim_options(command: F) -> F:
 
 
 def claims_of(
-    *, memory: str | None, cores: float | None, streams: int | None, units: tuple[str, ...]
+    *, memory: int | None, cores: float | None, streams: int | None, units: tuple[str, ...]
 ) -> dict[str, Any]:
     """What the options say, as the client's keyword arguments.
 
@@ -34,9 +81,13 @@ def claims_of(
     asked: dict[str, Any] = {"memory": memory, "cores": cores, "streams": streams}
     for text in units:
         pool, equals, count = text.partition("=")
-        if not equals or not pool.isidentifier() or pool in asked or not count.isdigit():
+        if not equals or not pool.isidentifier() or pool in asked or not _is_count(count):
             raise click.UsageError(f"--units {text}: write POOL=N, such as vdec=2")
         asked[pool] = int(count)
     if all(value is None for value in asked.values()):
         raise click.UsageError("nothing is asked for: name --memory, --cores, --streams or --units")
     return asked
+
+
+def _is_count(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) < 20 and 1 <= int(text) <= _COUNT_MAX

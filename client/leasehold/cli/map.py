@@ -61,7 +61,7 @@ def draw_map(client: Client, console: Console, pool: str, card: str | None) -> N
             each = size_text(size) if size else f"{bits_per_cell} units"
             console.print(f"  a cell is {each}", style="bright_black")
     for text in untouched:
-        console.print(text, style="bright_black")
+        console.print(Text(text, style="bright_black"))
     _print_legend(console, holders)
 
 
@@ -141,7 +141,7 @@ def _print_legend(console: Console, holders: _Holders) -> None:
         label = f" '{lease.label}'" if lease.label else ""
         signs.append(f"{holders.letter_of[lease.id]} {lease.id}{label} pid {lease.pid}")
     console.print()
-    console.print("   ".join(signs), soft_wrap=True)
+    console.print(Text("   ".join(signs)), soft_wrap=True)
 
 
 def _bit_text(bitmap: pb.PoolBitmap, bits: bytes) -> str:

@@ -5,25 +5,29 @@ import pwd
 import sys
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Any, Literal
 
 import click
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 EXIT_REFUSED = 1
 EXIT_NO_DAEMON = 69
+_FOLDED, _CUT = {"LABEL", "UNITS"}, {"COMMAND"}
 _WIDTH_OF_PIPE = 200  # a pipe has no width: enough that no cell is cut
 
 
 def console() -> Console:
     """Where tables go: in colour on a terminal only."""
-    return Console(soft_wrap=False, highlight=False, width=None if sys.stdout.isatty() else _WIDTH_OF_PIPE)
+    width = None if sys.stdout.isatty() else _WIDTH_OF_PIPE
+    return Console(soft_wrap=False, markup=False, emoji=False, highlight=False, width=width)
 
 
 def error_console() -> Console:
     """Where progress and errors go."""
-    return Console(stderr=True, highlight=False)
+    return Console(stderr=True, markup=False, emoji=False, highlight=False)
 
 
 def say_json(value: Any) -> None:  # noqa: ANN401 - JSON
@@ -32,14 +36,25 @@ def say_json(value: Any) -> None:  # noqa: ANN401 - JSON
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, right: Iterable[str] = ()) -> Table:
-    """A table without lines, for ``console().print``. Columns in ``right`` hold numbers."""
+    """A table without lines, for ``console().print``. Columns in ``right`` hold numbers.
+
+    Where it is too wide, LABEL and UNITS are folded and COMMAND is cut; everything else is always shown whole.
+    """
     made = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
-    numbers = set(right)
-    for column in columns:
-        made.add_column(column, justify="right" if column in numbers else "left", no_wrap=True)
-    for row in rows:
-        made.add_row(*row)
+    numbers, cells = set(right), [list(row) for row in rows]
+    for index, column in enumerate(columns):
+        is_loose = column in _FOLDED or column in _CUT
+        width = max(len(column), *(cell_len(row[index]) for row in cells)) if cells and not is_loose else len(column)
+        justify: Literal["left", "right"] = "right" if column in numbers else "left"
+        made.add_column(column, justify=justify, no_wrap=not is_loose, min_width=width, overflow="fold")
+    for row in cells:
+        made.add_row(*(_cell(column, text) for column, text in zip(columns, row, strict=True)))
     return made
+
+
+def _cell(column: str, text: str) -> Text:
+    """A cell that shows ``text`` as it is, whatever it looks like."""
+    return Text(text, no_wrap=True, overflow="ellipsis") if column in _CUT else Text(text)
 
 
 def user_name(uid: int) -> str:

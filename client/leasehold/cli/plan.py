@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 import click
+from rich.text import Text
 
 from leasehold.cli.output import error_console, say_json
 from leasehold.plan import measure
@@ -33,11 +34,11 @@ def plan(model: Path, output: Path | None, shapes: tuple[str, ...], as_json: boo
     if not model.is_file():
         raise click.ClickException(f"there is no file {model}")
     out = error_console()
-    with out.status(f"measuring {model.name}") as progress:
+    with out.status(Text(f"measuring {model.name}")) as progress:
 
         def on_try(size: int, fits: bool) -> None:
             text = f"{model.name}: {size_text(size)} {'is enough' if fits else 'is too little'}"
-            progress.update(text) if out.is_terminal else click.echo(text, err=True)
+            progress.update(Text(text)) if out.is_terminal else click.echo(text, err=True)
 
         found = measure(model, dict(_shape(text) for text in shapes), on_try=on_try)
     if as_json:

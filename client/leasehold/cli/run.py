@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import click
+from rich.text import Text
 
 from leasehold import Client, Lease
-from leasehold.cli.claims import claim_options, claims_of
-from leasehold.cli.output import error_console
+from leasehold.cli.claims import Duration, claim_options, claims_of
+from leasehold.cli.output import EXIT_REFUSED, error_console
 from leasehold.inherited import inheritance
+from leasehold.quantity import duration_text
 
 EXIT_CANNOT_RUN, EXIT_NO_COMMAND = 126, 127  # as shells have it
 
@@ -30,22 +32,26 @@ The command finds in its environment:
 
 
 @click.command(
-    epilog=_EPILOG, context_settings={"ignore_unknown_options": False, "help_option_names": ["-h", "--help"]}
+    epilog=_EPILOG,
+    context_settings={"ignore_unknown_options": False, "help_option_names": ["-h", "--help"]},
+    options_metavar="[OPTIONS] --",
 )
 @claim_options
-@click.option("--wait", default="0s", show_default=True, metavar="D", help="How long to queue: 30s, 500ms.")
+@click.option(
+    "--wait", type=Duration(), default="0s", show_default=True, metavar="D", help="How long to queue: 30s, 500ms."
+)
 @click.option("--label", help="What to call the lease.  [default: the command's name]")
-@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
+@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED, metavar="COMMAND [ARGS]...")
 @click.pass_obj
 def run(
     connect: Callable[[], Client],
     *,
-    memory: str | None,
+    memory: int | None,
     cores: float | None,
     streams: int | None,
     units: tuple[str, ...],
     card: str | None,
-    wait: str,
+    wait: float,
     label: str | None,
     command: tuple[str, ...],
 ) -> None:
@@ -56,20 +62,31 @@ def run(
     asked = claims_of(memory=memory, cores=cores, streams=streams, units=units)
     name = Path(command[0]).name
     client = connect()
+    client.shown_command = " ".join(command)
     client.open()
-    is_waiting = wait not in {"0", "0s"}
     out = error_console()
-    with out.status(f"waiting up to {wait} for a lease") if is_waiting and out.is_terminal else nullcontext():
-        lease = client.acquire(card=card, wait=wait, ttl=math.inf, label=label or name[:128], **asked)
+    text = f"waiting up to {duration_text(wait)} for a lease"
+    with out.status(Text(text)) if wait and out.is_terminal else nullcontext():
+        lease = client.acquire(card=card, wait=wait, ttl=math.inf, label=label or _label_of(name), **asked)
     environment = os.environ | _environment(client, lease)
-    if lease.has_cpus:
-        os.sched_setaffinity(0, lease.cores)
+    try:
+        if lease.has_cpus:
+            os.sched_setaffinity(0, lease.cores)
+    except OSError as fault:  # the daemon may use CPUs that this process may not
+        client.close()
+        cpus = ", ".join(str(core) for core in lease.cores)
+        click.echo(f"rmctl: cannot run on the CPUs of the lease ({cpus}): {fault.strerror}", err=True)
+        raise SystemExit(EXIT_REFUSED) from fault
     try:
         os.execvpe(command[0], command, environment)
     except OSError as fault:
         client.close()
         click.echo(f"rmctl: cannot run {command[0]}: {fault.strerror}", err=True)
         raise SystemExit(EXIT_NO_COMMAND if isinstance(fault, FileNotFoundError) else EXIT_CANNOT_RUN) from fault
+
+
+def _label_of(name: str) -> str:
+    return "".join(char if char.isprintable() else "?" for char in name[:128])
 
 
 def _environment(client: Client, lease: Lease) -> dict[str, str]:

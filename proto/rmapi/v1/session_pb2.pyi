@@ -43,10 +43,12 @@ class ServerFrame(_message.Message):
     def __init__(self, correlation_id: _Optional[int] = ..., session_opened: _Optional[_Union[SessionOpened, _Mapping]] = ..., session_closed: _Optional[_Union[SessionClosed, _Mapping]] = ..., windows: _Optional[_Union[Windows, _Mapping]] = ..., keep_alive: _Optional[_Union[_resource_manager_pb2.KeepAliveResponse, _Mapping]] = ..., lease_ended: _Optional[_Union[LeaseEnded, _Mapping]] = ..., fault: _Optional[_Union[Fault, _Mapping]] = ...) -> None: ...
 
 class OpenSession(_message.Message):
-    __slots__ = ("protocol_version",)
+    __slots__ = ("protocol_version", "command")
     PROTOCOL_VERSION_FIELD_NUMBER: _ClassVar[int]
+    COMMAND_FIELD_NUMBER: _ClassVar[int]
     protocol_version: int
-    def __init__(self, protocol_version: _Optional[int] = ...) -> None: ...
+    command: str
+    def __init__(self, protocol_version: _Optional[int] = ..., command: _Optional[str] = ...) -> None: ...
 
 class AttachSession(_message.Message):
     __slots__ = ("protocol_version", "session_id", "session_secret")

@@ -78,7 +78,8 @@ def server():
 
 
 @pytest.fixture
-def link_to():
+def link_to(monkeypatch):
+    monkeypatch.setattr("leasehold.session.CALL_S", 0.2)  # nobody answers the goodbye
     links = []
 
     def make(server, **callbacks):

@@ -19,12 +19,12 @@ import grpc
 
 from leasehold import calls
 from leasehold import stream as blocking
-from leasehold.address import check_trusted, find_run_directory
+from leasehold.address import check_trusted
 from leasehold.base_client import BaseClient
 from leasehold.card import Card, LeaseInfo, card_from, lease_info_from
-from leasehold.channel import CALL_S, OPTIONS, Attempts, SessionUnknown, target
+from leasehold.channel import CALL_S, FORGO_S, OPTIONS, Attempts, SessionUnknown, target
 from leasehold.claims import Claim, Site
-from leasehold.errors import Closed, Invalid, LeaseholdError, LeaseLost, NotFound, NotOwner, Refused
+from leasehold.errors import Closed, LeaseholdError, LeaseLost, NotFound, NotOwner, Refused
 from leasehold.forks import calls_under_way
 from leasehold.held_lease import HeldLease
 from rmapi.v1 import resource_manager_pb2 as pb
@@ -37,7 +37,6 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 T = TypeVar("T")
-_FORGO_S = 2.0
 
 
 async def connect(address: str | os.PathLike[str] | None = None, *, door: str | None = None) -> "Client":
@@ -158,8 +157,7 @@ class Lease(HeldLease):
         self._check_can_spare(indexes)
         request = calls.give_back_request(next(self._client._request_ids), self.id, pool, ids, at, to_pool=to_pool)
         response: pb.GiveBackResponse = await self._client._call("GiveBack", request)
-        self._unmap(indexes)
-        self._shrink(response.lease)
+        self._shrink(response.lease, indexes)
         if self._is_released:
             self._client._drop(self)
 
@@ -178,10 +176,8 @@ class Client(BaseClient):
 
     def __init__(self, address: str | os.PathLike[str] | None = None, *, door: str | None = None) -> None:
         """Connects at the first call; ``connect`` does so at once."""
-        if (door or os.environ.get("LEASEHOLD_DOOR") or "grpc") != "grpc":
-            raise Invalid("this version has one door, 'grpc'")
         self._channel: grpc.aio.Channel | None = None
-        super().__init__(find_run_directory(address))
+        super().__init__(address, door=door)
 
     async def acquire(
         self,
@@ -207,7 +203,6 @@ class Client(BaseClient):
             memory=memory,
             counts={"cores": cores, "streams": streams, **counts},
             card=card,
-            wait_s=wait_s,
             priority=priority,
             ttl=ttl,
             label=label,
@@ -291,7 +286,7 @@ class Client(BaseClient):
         with suppress(LeaseholdError, grpc.RpcError):
             request = pb.ReleaseRequest(request_id=request_id)
             with calls_under_way:
-                await self._stub().Release(request, timeout=_FORGO_S, metadata=self._session().metadata)
+                await self._stub().Release(request, timeout=FORGO_S, metadata=self._session().metadata)
 
     async def _call(self, method: str, request: Any, *, wait_s: float = 0.0, needs_session: bool = True) -> Any:  # noqa: ANN401
         """Sends a request until it is answered, for 30 s of a daemon that is not there."""
@@ -299,8 +294,8 @@ class Client(BaseClient):
         attempts = Attempts(method)
         wait_until = time.monotonic() + wait_s
         while True:
-            link = await asyncio.to_thread(self._session) if needs_session and self._link is None else self._link
-            metadata = link.metadata if link and needs_session else ()
+            link = (self._link or await asyncio.to_thread(self._session)) if needs_session else None
+            metadata = link.metadata if link else ()
             try:
                 left_s = max(0.0, wait_until - time.monotonic())
                 if wait_s:

@@ -5,11 +5,11 @@ import os
 import threading
 import time
 import weakref
-from pathlib import Path
 from typing import NoReturn
 
+from leasehold.address import find_run_directory
 from leasehold.channel import CALL_S
-from leasehold.errors import Closed, DaemonUnavailable
+from leasehold.errors import Closed, DaemonUnavailable, Invalid
 from leasehold.held_lease import HeldLease
 from leasehold.inherited import inherited_session
 from leasehold.session import SessionLink
@@ -22,9 +22,11 @@ _clients: "weakref.WeakSet[BaseClient]" = weakref.WeakSet()
 class BaseClient:
     """A session with the daemon, opened at the first call, and the leases that this process holds."""
 
-    def __init__(self, run_directory: Path) -> None:
-        """Connects to nobody yet."""
-        self.run_directory = run_directory
+    def __init__(self, address: str | os.PathLike[str] | None = None, *, door: str | None = None) -> None:
+        """Connects at the first call; ``connect`` does so at once."""
+        if (door or os.environ.get("LEASEHOLD_DOOR") or "grpc") != "grpc":
+            raise Invalid("this version has one door, 'grpc'")
+        self.run_directory = find_run_directory(address)
         self.shown_command = ""  # instead of this process's own command line; it counts when the session is opened
         self._core_cpus: dict[str, tuple[int, ...]] = {}
         self._reset()

@@ -32,12 +32,11 @@ def acquire_request(
     memory: str | int | None,
     counts: Mapping[str, float | None],
     card: str | None,
-    wait_s: float,
     priority: int,
     ttl: str | float | None,
     label: str,
 ) -> pb.AcquireRequest:
-    """The request to acquire. ``ttl`` may be ``math.inf``: no keepalive is expected.
+    """The request to acquire, without its wait. ``ttl`` may be ``math.inf``: no keepalive is expected.
 
     Raises:
         Invalid: a value that no request can have.
@@ -50,8 +49,6 @@ def acquire_request(
         card="" if card is None else _text(card, "a card"),
         label=_text(label, "a label", least=0),
     )
-    if wait_s:
-        request.wait_duration.CopyFrom(_duration(wait_s))
     if ttl is not None:
         request.ttl_duration.CopyFrom(_duration(0 if ttl == math.inf else _ttl_seconds(ttl)))
     return request

@@ -14,6 +14,7 @@ from rmapi.v1 import types_pb2 as pb
 
 RETRY_S = 30.0  # how long a call outlives a daemon that restarts
 CALL_S = 10.0  # how long the daemon may take for an answer that waits for nothing
+FORGO_S = 2.0  # how long to try to give back what may have been granted and was not told
 ERROR_TRAILER = "rmapi-error-bin"
 SESSION_UNKNOWN = "SESSION_UNKNOWN"
 

@@ -9,12 +9,12 @@ from typing import Any
 import grpc
 
 from leasehold import calls
-from leasehold.address import check_trusted, find_run_directory
+from leasehold.address import check_trusted
 from leasehold.base_client import BaseClient
 from leasehold.card import Card, LeaseInfo, card_from, lease_info_from
-from leasehold.channel import CALL_S, OPTIONS, Attempts, SessionUnknown, target
+from leasehold.channel import CALL_S, FORGO_S, OPTIONS, Attempts, SessionUnknown, target
 from leasehold.claims import Claim, Site
-from leasehold.errors import Closed, Invalid, LeaseholdError, LeaseLost, NotFound, NotOwner, Refused
+from leasehold.errors import Closed, LeaseholdError, LeaseLost, NotFound, NotOwner, Refused
 from leasehold.forks import calls_under_way
 from leasehold.inherited import inherited_lease_id, inherited_session
 from leasehold.lease import Lease
@@ -23,7 +23,6 @@ from rmapi.v1 import resource_manager_pb2 as pb
 from rmapi.v1 import resource_manager_pb2_grpc as pb_grpc
 from rmapi.v1 import types_pb2
 
-_FORGO_S = 2.0  # how long to try to give back what may have been granted and was not told
 _graveyard: list[grpc.Channel] = []  # a forked child must not close its parent's channels
 
 
@@ -48,10 +47,8 @@ class Client(BaseClient):
 
     def __init__(self, address: str | os.PathLike[str] | None = None, *, door: str | None = None) -> None:
         """Connects at the first call; ``connect`` does so at once."""
-        if (door or os.environ.get("LEASEHOLD_DOOR") or "grpc") != "grpc":
-            raise Invalid("this version has one door, 'grpc'")
         self._channel: grpc.Channel | None = None
-        super().__init__(find_run_directory(address))
+        super().__init__(address, door=door)
 
     def open(self) -> tuple[str, str]:
         """Opens the session where it is not open yet; answers its id and secret.
@@ -102,7 +99,6 @@ class Client(BaseClient):
             memory=memory,
             counts=all_counts,
             card=card,
-            wait_s=wait_s,
             priority=priority,
             ttl=ttl,
             label=label,
@@ -255,12 +251,12 @@ class Client(BaseClient):
         response: pb.ExtendResponse = self._call("Extend", request)
         lease._grow(response.lease, self._fetch_windows(response.lease))
 
-    def _give_back(self, lease: Lease, pool: str, ids: Sequence[int], at: Sequence[Site], *, to_pool: bool) -> None:
+    def _give_back(
+        self, lease: Lease, pool: str, ids: Sequence[int], at: Sequence[Site], *, to_pool: bool
+    ) -> types_pb2.Lease:
         request = calls.give_back_request(next(self._request_ids), lease.id, pool, ids, at, to_pool=to_pool)
         response: pb.GiveBackResponse = self._call("GiveBack", request)
-        lease._shrink(response.lease)
-        if lease._is_released:
-            self._drop(lease)
+        return response.lease
 
     # Calling.
 
@@ -276,7 +272,7 @@ class Client(BaseClient):
         with suppress(LeaseholdError, grpc.RpcError):
             request = pb.ReleaseRequest(request_id=request_id)
             with calls_under_way:
-                self._stub().Release(request, timeout=_FORGO_S, metadata=self._session().metadata)
+                self._stub().Release(request, timeout=FORGO_S, metadata=self._session().metadata)
 
     def _read(self, method: str, request: Any) -> Any:  # noqa: ANN401 - one of many messages
         return self._call(method, request, needs_session=False)

@@ -257,8 +257,9 @@ class HeldLease:
             os.close(windows.pop(index))
         self._take_windows(windows)
 
-    def _shrink(self, message: pb.Lease) -> None:
-        """Notes what is left; a lease without allotments has ended."""
+    def _shrink(self, message: pb.Lease, given_back: Sequence[int]) -> None:
+        """Lets go of the windows that were given back, and notes what is left; without allotments it has ended."""
+        self._unmap(given_back)
         if message.allotments:
             self._message = message
             return

@@ -21,7 +21,7 @@ class LeaseKeeper(Protocol):
 
     def _give_back(
         self, lease: "Lease", pool: str, ids: Sequence[int], at: Sequence[Site], *, to_pool: bool
-    ) -> None: ...
+    ) -> pb.Lease: ...
 
 
 class Lease(HeldLease):
@@ -77,8 +77,9 @@ class Lease(HeldLease):
         self.check()
         indexes = self._memory_indexes_of(ids) if pool == "memory" else []
         self._check_can_spare(indexes)
-        self._keeper._give_back(self, pool, ids, at, to_pool=to_pool)
-        self._unmap([index for index in indexes if index in self._windows])
+        self._shrink(self._keeper._give_back(self, pool, ids, at, to_pool=to_pool), indexes)
+        if self._is_released:
+            self._keeper._drop(self)
 
     def __enter__(self) -> "Lease":
         self.check()

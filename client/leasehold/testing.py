@@ -100,7 +100,6 @@ class FakeClient:
             memory=memory,
             counts=all_counts,
             card=card,
-            wait_s=wait_s,
             priority=priority,
             ttl=ttl,
             label=label,
@@ -188,7 +187,9 @@ class FakeClient:
             self._apply(event)
             lease._grow(self._message(lease_id), self._windows(lease_id))
 
-    def _give_back(self, lease: Lease, pool: str, ids: Sequence[int], at: Sequence[Site], *, to_pool: bool) -> None:
+    def _give_back(
+        self, lease: Lease, pool: str, ids: Sequence[int], at: Sequence[Site], *, to_pool: bool
+    ) -> types_pb2.Lease:
         sites = tuple(SiteName(site_text(site)) for site in at)
         lease_id = LeaseId(lease.id)
         with self._changed:
@@ -203,11 +204,11 @@ class FakeClient:
                     if lost.sites and pool == "memory":
                         self._backend.give_back(lease_id, index)
                 self._apply(event)
-                lease._shrink(self._message(lease_id))
-            elif isinstance(event, LeaseEnded):
+                return self._message(lease_id)
+            if isinstance(event, LeaseEnded):
                 self._apply(event)
                 self._backend.end(lease_id)
-                lease._shrink(types_pb2.Lease(id=lease_id))
+            return types_pb2.Lease(id=lease_id)
 
     # The ledger.
 

@@ -4,11 +4,9 @@ import os
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import click
 
-from leasehold.quantity import parse_size
 from rm.core import limits
 
 CARD_MEMORY_BYTES_MAX = 8 << 30  # of the default; more can be asked for
@@ -25,19 +23,6 @@ class Config:
     run_directory: Path
     durability: str
     group: str | None
-
-
-class Size(click.ParamType):  # type: ignore[type-arg, unused-ignore]  # generic since click 8.2
-    """A size on the command line."""
-
-    name = "size"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:  # noqa: ANN401
-        """Bytes from what was given."""
-        try:
-            return parse_size(value)
-        except ValueError as fault:
-            self.fail(str(fault), param, ctx)
 
 
 def read_config_file(ctx: click.Context, param: click.Parameter, value: Path | None) -> Path | None:

@@ -14,12 +14,12 @@ import click
 import structlog
 
 from leasehold.address import own_run_directory
+from leasehold.cli.parameters import SIZE
 from rm.core.errors import InvalidRequest, Refusal
 from rm.core.ledger import Ledger
 from rm.daemon.config import (
     CARD_COUNT,
     Config,
-    Size,
     default_card_memory_bytes,
     default_state_directory,
     read_config_file,
@@ -50,7 +50,7 @@ _log = structlog.get_logger(__name__)
 @click.command(epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--profile", default="embedded", show_default=True, help="Kind of card: a name, or a TOML file.")
 @click.option("--cards", type=CARD_COUNT, default=1, show_default=True, help="How many embedded cards.")
-@click.option("--card-memory", type=Size(), help="Memory of each card.  [default: a quarter of the host's, up to 8GiB]")
+@click.option("--card-memory", type=SIZE, help="Memory of each card.  [default: a quarter of the host's, up to 8GiB]")
 @click.option("--state-dir", type=click.Path(path_type=Path), help="Where the state lies.")
 @click.option("--run-dir", type=click.Path(path_type=Path), help="Where the sockets lie.")
 @click.option(

@@ -28,7 +28,7 @@ TABLE = (
     Row("rm/store", "rm.core rm.store"),
     Row("rm/devices", "rm.core rm.devices"),
     Row("rm/service", f"rm.core rm.store rm.devices rm.service structlog grpc_health grpc_reflection {_GRPC}"),
-    Row("rm/daemon", f"rm leasehold.quantity leasehold.address click structlog {_GRPC}"),
+    Row("rm/daemon", f"rm leasehold.quantity leasehold.address leasehold.cli.parameters click structlog {_GRPC}"),
     Row("client/leasehold", f"leasehold {_GRPC}", "numpy onnxruntime click rich"),
     Row("client/leasehold/model.py", f"leasehold numpy onnxruntime {_GRPC}", "click rich"),
     Row("client/leasehold/cli", f"leasehold click rich {_GRPC}", "numpy onnxruntime"),

@@ -6,36 +6,10 @@ from typing import Any, TypeVar
 
 import click
 
-from leasehold.quantity import parse_duration, parse_size
+from leasehold.cli.parameters import SIZE
 
 F = TypeVar("F", bound=Callable[..., Any])
 _COUNT_MAX = (1 << 31) - 1  # more than any pool has
-
-
-class Size(click.ParamType):  # type: ignore[type-arg, unused-ignore]  # generic since click 8.2
-    """A size on the command line: 512MiB, 64KiB or bytes."""
-
-    name = "size"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:  # noqa: ANN401
-        """Bytes from what was given."""
-        try:
-            return parse_size(value)
-        except ValueError as fault:
-            self.fail(str(fault), param, ctx)
-
-
-class Duration(click.ParamType):  # type: ignore[type-arg, unused-ignore]
-    """A duration on the command line: 30s, 500ms or seconds."""
-
-    name = "duration"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:  # noqa: ANN401
-        """Seconds from what was given."""
-        try:
-            return parse_duration(value)
-        except ValueError as fault:
-            self.fail(str(fault), param, ctx)
 
 
 class Amount(click.ParamType):  # type: ignore[type-arg, unused-ignore]
@@ -55,7 +29,7 @@ class Amount(click.ParamType):  # type: ignore[type-arg, unused-ignore]
 
 
 _OPTIONS = (
-    click.option("--memory", type=Size(), metavar="SIZE", help="Memory, in one run: 512MiB, 64KiB or bytes."),
+    click.option("--memory", type=SIZE, metavar="SIZE", help="Memory, in one run: 512MiB, 64KiB or bytes."),
     click.option("--cores", type=Amount(), metavar="N", help="Cores."),
     click.option("--streams", type=click.IntRange(1, _COUNT_MAX), metavar="N", help="Streams."),
     click.option("--units", "units", multiple=True, metavar="POOL=N", help="Units of any other pool; may be repeated."),

@@ -11,8 +11,9 @@ import click
 from rich.text import Text
 
 from leasehold import Client, Lease
-from leasehold.cli.claims import Duration, claim_options, claims_of
+from leasehold.cli.claims import claim_options, claims_of
 from leasehold.cli.output import EXIT_REFUSED, error_console
+from leasehold.cli.parameters import DURATION
 from leasehold.inherited import inheritance
 from leasehold.quantity import duration_text
 
@@ -38,7 +39,7 @@ The command finds in its environment:
 )
 @claim_options
 @click.option(
-    "--wait", type=Duration(), default="0s", show_default=True, metavar="D", help="How long to queue: 30s, 500ms."
+    "--wait", type=DURATION, default="0s", show_default=True, metavar="D", help="How long to queue: 30s, 500ms."
 )
 @click.option("--label", help="What to call the lease.  [default: the command's name]")
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED, metavar="COMMAND [ARGS]...")

@@ -12,7 +12,8 @@ from rm.core.card import Allotment, Card, CardSpec
 from rm.core.deadlines import Deadlines
 from rm.core.dedupe import Requests
 from rm.core.lease import Lease, without
-from rm.core.reservation import Reservation
+from rm.core.reservation import Reservation, ReservationSpec
+from rm.core.session import SessionRecord
 from rm.core.types import CardId, LeaseId, PoolName, SessionId, UnitSet
 
 
@@ -22,33 +23,49 @@ class Books:
     def __init__(self, cards: tuple[CardSpec, ...]) -> None:
         """Makes books in which every unit of ``cards`` is free."""
         self.cards: dict[CardId, Card] = {spec.id: Card(spec) for spec in cards}
+        self.sessions: dict[SessionId, SessionRecord] = {}
         self.leases: dict[LeaseId, Lease] = {}
+        self.revoking: dict[LeaseId, str] = {}  # live leases that are told to end, and why
+        self.quarantine: dict[LeaseId, Lease] = {}  # ended leases whose units are not proven quiet
         self.reservations: dict[str, Reservation] = {}
-        self.quarantine: dict[LeaseId, tuple[CardId, tuple[Allotment, ...]]] = {}
         self.requests = Requests()
         self.deadlines = Deadlines()
         self.last_token = 0
         self.revision = 0
+        self.epoch = 0
+        self.boot_id = ""
+        self.incarnations: dict[CardId, str] = {}
         self.leases_by_session: dict[SessionId, dict[LeaseId, None]] = {}
         self.leases_by_pool: dict[tuple[CardId, PoolName], dict[LeaseId, None]] = {}
 
     def apply(self, event: events.Event) -> None:  # noqa: C901 - one case an event
         """Makes ``event`` so."""
         match event:
+            case events.Started():
+                self._apply_started(event)
+            case events.SessionOpened(session):
+                assert session.id not in self.sessions, f"session {session.id} is opened twice"
+                self.sessions[session.id] = session
             case events.Granted():
                 self._apply_granted(event)
             case events.Extended():
                 self._apply_extended(event)
+            case events.WindowsRemade(lease_id, windows):
+                self.leases[lease_id] = replace(self.leases[lease_id], windows=windows)
             case events.UnitsReturned():
                 self._apply_units_returned(event)
+            case events.RevocationBegan():
+                self._apply_revocation_began(event)
             case events.LeaseEnded():
                 self._apply_lease_ended(event)
             case events.UnitsQuiet():
                 self._apply_units_quiet(event)
             case events.RequestForgone(request):
                 self.requests.remember(request, None)
-            case events.SessionForgotten(session):
-                self.requests.forget(session)
+            case events.SessionForgotten(session_id):
+                assert session_id not in self.leases_by_session, f"session {session_id} still has leases"
+                self.sessions.pop(session_id, None)
+                self.requests.forget(session_id)
             case events.Reserved():
                 self._apply_reserved(event)
             case events.Unreserved():
@@ -63,15 +80,21 @@ class Books:
 
     # One method an event.
 
+    def _apply_started(self, event: events.Started) -> None:
+        assert event.epoch > self.epoch, f"epoch {event.epoch} is not above {self.epoch}"
+        if event.cards != tuple(card.spec for card in self.cards.values()):
+            in_use = bool(self.leases or self.quarantine or self.reservations)
+            assert not in_use, "the cards changed while units of them were held, reserved or in quarantine"
+            self.cards = {spec.id: Card(spec) for spec in event.cards}
+        self.epoch, self.boot_id = event.epoch, event.boot_id
+        self.incarnations = dict(event.incarnations)
+
     def _apply_granted(self, event: events.Granted) -> None:
         lease = event.lease
         assert lease.id not in self.leases, f"{lease.id} is granted twice"
         assert lease.token > self.last_token, f"token {lease.token} is not above {self.last_token}"
         self.last_token = lease.token
-        self._hold(lease.card, lease.allotments)
-        self.leases[lease.id] = lease
-        self.leases_by_session.setdefault(lease.session, {})[lease.id] = None
-        self._index_pools(lease)
+        self._keep(lease)
         self.requests.remember(event.request, lease.id, is_beginning=True)
         if event.deadline_ns is not None:
             self.deadlines.set(lease.id, event.deadline_ns)
@@ -79,7 +102,8 @@ class Books:
     def _apply_extended(self, event: events.Extended) -> None:
         lease = self.leases[event.lease_id]
         self._hold(lease.card, event.allotments)
-        grown = replace(lease, allotments=lease.allotments + event.allotments)
+        windows = lease.windows + event.windows
+        grown = replace(lease, allotments=lease.allotments + event.allotments, windows=windows)
         self.leases[lease.id] = grown
         self._index_pools(grown)
         self.requests.remember(event.request, lease.id)
@@ -95,6 +119,13 @@ class Books:
             del self.leases_by_pool[lease.card, pool][lease.id]
         self.requests.remember(event.request, lease.id)
 
+    def _apply_revocation_began(self, event: events.RevocationBegan) -> None:
+        assert event.lease_id in self.leases, f"{event.lease_id} is revoked and not there"
+        assert event.lease_id not in self.revoking, f"{event.lease_id} is revoked twice"
+        self.revoking[event.lease_id] = event.cause
+        if event.deadline_ns is not None:
+            self.deadlines.replace(event.lease_id, event.deadline_ns)
+
     def _apply_lease_ended(self, event: events.LeaseEnded) -> None:
         lease = self.leases.pop(event.lease_id)
         for allotment in lease.allotments:
@@ -107,7 +138,7 @@ class Books:
                     to_quarantine=event.is_violent,
                 )
         if event.is_violent:
-            self.quarantine[lease.id] = (lease.card, lease.allotments)
+            self.quarantine[lease.id] = lease
         for pool in lease.pools:
             del self.leases_by_pool[lease.card, pool][lease.id]
         mine = self.leases_by_session[lease.session]
@@ -115,13 +146,13 @@ class Books:
         if not mine:
             del self.leases_by_session[lease.session]
         self.deadlines.drop(lease.id)
+        self.revoking.pop(lease.id, None)
 
     def _apply_units_quiet(self, event: events.UnitsQuiet) -> None:
-        quarantined = self.quarantine.pop(event.lease_id)
-        assert quarantined == (event.card, event.allotments), f"{event.lease_id} has other units in quarantine"
-        for allotment in event.allotments:
+        lease = self.quarantine.pop(event.lease_id)
+        for allotment in lease.allotments:
             if allotment.units.sites:
-                self.cards[event.card].pools[allotment.pool].quiet(allotment.units)
+                self.cards[lease.card].pools[allotment.pool].quiet(allotment.units)
 
     def _apply_reserved(self, event: events.Reserved) -> None:
         spec = event.spec
@@ -139,11 +170,41 @@ class Books:
             if left.sites:
                 pools[name].unreserve(left)
 
+    # What a snapshot puts back.
+
+    def restore_lease(self, lease: Lease) -> None:
+        """Puts back a live lease."""
+        assert lease.id not in self.leases, f"{lease.id} is there twice"
+        self._keep(lease)
+
+    def restore_quarantine(self, lease: Lease) -> None:
+        """Puts back an ended lease whose units are in quarantine."""
+        assert lease.id not in self.quarantine, f"{lease.id} is in quarantine twice"
+        self.quarantine[lease.id] = lease
+        for allotment in lease.allotments:
+            if allotment.units.sites:
+                self.cards[lease.card].pools[allotment.pool].quarantine(allotment.units)
+
+    def restore_reservation(self, spec: ReservationSpec, given: tuple[tuple[PoolName, UnitSet], ...]) -> None:
+        """Puts back a reservation, less the units that were ``given`` to their pools."""
+        self._apply_reserved(events.Reserved(spec))
+        for name, units in given:
+            self.reservations[spec.name].lose(name, units)
+            self.cards[spec.card].pools[name].unreserve(units)
+
     # What they share.
+
+    def _keep(self, lease: Lease) -> None:
+        """Notes a lease: its units are held from now on."""
+        self._hold(lease.card, lease.allotments)
+        self.leases[lease.id] = lease
+        self.leases_by_session.setdefault(lease.session, {})[lease.id] = None
+        self._index_pools(lease)
 
     def _hold(self, card: CardId, allotments: tuple[Allotment, ...]) -> None:
         for allotment in allotments:
-            self.cards[card].pools[allotment.pool].hold(allotment.units)
+            if allotment.units.sites:  # none where a snapshot has an allotment that was given back
+                self.cards[card].pools[allotment.pool].hold(allotment.units)
 
     def _drop(self, card: CardId, name: PoolName, units: UnitSet, *, to_pool: bool, to_quarantine: bool) -> None:
         pool = self.cards[card].pools[name]

@@ -36,6 +36,11 @@ class Deadlines:
             heapq.heappush(self._heap, (deadline_ns, lease_id))
         self._by_lease[lease_id] = deadline_ns if known is None else max(known, deadline_ns)
 
+    def replace(self, lease_id: LeaseId, deadline_ns: int) -> None:
+        """Gives a lease another deadline, be it an earlier one: it is no longer the keepalive's."""
+        self._by_lease[lease_id] = deadline_ns
+        heapq.heappush(self._heap, (deadline_ns, lease_id))
+
     def drop(self, lease_id: LeaseId) -> None:
         """Forgets a lease that has ended; its entry in the heap stays until it comes up, or until most are such."""
         self._by_lease.pop(lease_id, None)
@@ -50,7 +55,7 @@ class Deadlines:
 
     def expired(self, now_ns: int) -> list[LeaseId]:
         """Leases that are no longer live, earliest first and then by id; they stay until they are dropped."""
-        found = []
+        found: dict[LeaseId, int] = {}
         while self._heap and not is_live(self._heap[0][0], now_ns):
             _, lease_id = heapq.heappop(self._heap)
             deadline = self._by_lease.get(lease_id)
@@ -59,7 +64,8 @@ class Deadlines:
             if is_live(deadline, now_ns):
                 heapq.heappush(self._heap, (deadline, lease_id))
             else:
-                found.append((deadline, lease_id))
-        for entry in found:
+                found[lease_id] = deadline  # once, though it may stand in the heap with an earlier deadline too
+        due = sorted((deadline, lease_id) for lease_id, deadline in found.items())
+        for entry in due:
             heapq.heappush(self._heap, entry)
-        return [lease_id for _, lease_id in sorted(found)]
+        return [lease_id for _, lease_id in due]

@@ -12,9 +12,28 @@ from rm.core.events import Request
 from rm.core.types import LeaseId, SessionId
 
 
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """A remembered request. ``lease_id`` is None where it was given up; ``is_beginning``: the lease began with it."""
+
+    id: int
+    fingerprint: bytes
+    lease_id: LeaseId | None
+    is_beginning: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SessionRequests:
+    """All that is remembered of one session, oldest first. Ids up to ``forgotten_mark`` that are not here are gone."""
+
+    session: SessionId
+    answered: tuple[Answered, ...]
+    forgotten_mark: int
+
+
 @dataclass(slots=True)
 class _SessionRequests:
-    answers: dict[int, tuple[bytes, LeaseId | None, bool]]  # fingerprint, lease, whether the lease began with it
+    answers: dict[int, Answered]
     forgotten_mark: int = 0
 
 
@@ -41,12 +60,11 @@ class Requests:
             if request.id <= known.forgotten_mark:
                 raise LeaseGone(f"request {request.id} is too old to be remembered", request_id=request.id)
             return None
-        fingerprint, lease_id, _ = answer
-        if lease_id is None:
+        if answer.lease_id is None:
             raise LeaseGone(f"request {request.id} was given up", request_id=request.id)
-        if fingerprint != request.fingerprint:
+        if answer.fingerprint != request.fingerprint:
             raise InvalidRequest(f"request id {request.id} was used for another request", request_id=request.id)
-        return lease_id
+        return answer.lease_id
 
     def lease_of(self, session: SessionId, request_id: int) -> LeaseId | None:
         """The lease that began with a request, whatever its parameters; None where none did, or it is forgotten.
@@ -57,21 +75,34 @@ class Requests:
         known = self._sessions.get(session)
         if known is None or request_id not in known.answers:
             return None
-        _, lease_id, is_beginning = known.answers[request_id]
-        if lease_id is not None and not is_beginning:
-            raise InvalidRequest(f"request {request_id} began no lease: it changed {lease_id}", request_id=request_id)
-        return lease_id
+        answer = known.answers[request_id]
+        if answer.lease_id is not None and not answer.is_beginning:
+            text = f"request {request_id} began no lease: it changed {answer.lease_id}"
+            raise InvalidRequest(text, request_id=request_id)
+        return answer.lease_id
 
     def remember(self, request: Request, lease_id: LeaseId | None, *, is_beginning: bool = False) -> None:
         """Notes the answer to ``request``: a lease that began with it or was changed by it, or None: given up."""
         if not request.id:
             return
         known = self._sessions.setdefault(request.session, _SessionRequests({}))
-        known.answers[request.id] = (request.fingerprint, lease_id, is_beginning)
+        known.answers[request.id] = Answered(request.id, request.fingerprint, lease_id, is_beginning)
         if len(known.answers) > limits.REQUESTS_REMEMBERED_PER_SESSION:
             oldest = next(iter(known.answers))
             del known.answers[oldest]
             known.forgotten_mark = max(known.forgotten_mark, oldest)
+
+    def remembered(self) -> list[SessionRequests]:
+        """Everything, for a snapshot."""
+        return [
+            SessionRequests(session, tuple(known.answers.values()), known.forgotten_mark)
+            for session, known in self._sessions.items()
+        ]
+
+    def restore(self, requests: SessionRequests) -> None:
+        """Puts back what a snapshot says of one session."""
+        answers = {answer.id: answer for answer in requests.answered}
+        self._sessions[requests.session] = _SessionRequests(answers, requests.forgotten_mark)
 
     def forget(self, session: SessionId) -> None:
         """Drops all that is remembered of a session that has ended."""

@@ -1,14 +1,15 @@
 """What can happen to the books, as facts in the past tense. ``Books.apply`` takes each, and none other changes a bit.
 
 An event says everything that applying it needs, so that the same events make the same books again. Times on the
-monotonic clock (``deadline_ns``) hold for one run of the daemon only.
+monotonic clock (``deadline_ns``) hold for one run of the daemon only: they are not stored.
 """
 
 from dataclasses import dataclass
 
-from rm.core.card import Allotment
-from rm.core.lease import Lease
+from rm.core.card import Allotment, CardSpec
+from rm.core.lease import Lease, WindowMark
 from rm.core.reservation import ReservationSpec
+from rm.core.session import SessionRecord
 from rm.core.types import CardId, LeaseId, SessionId, UnitSet
 
 
@@ -19,6 +20,26 @@ class Request:
     session: SessionId
     id: int
     fingerprint: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """A daemon began to run: the first event of its run, before any answer. ``epoch`` counts these.
+
+    ``incarnations`` has a word for each card that changes when the card was reset.
+    """
+
+    epoch: int
+    boot_id: str
+    cards: tuple[CardSpec, ...]
+    incarnations: tuple[tuple[CardId, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class SessionOpened:
+    """A client process said who it is."""
+
+    session: SessionRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +58,15 @@ class Extended:
     lease_id: LeaseId
     allotments: tuple[Allotment, ...]
     request: Request
+    windows: tuple[WindowMark, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class WindowsRemade:
+    """Memory files of a lease that nobody had yet were lost with the last daemon, and made anew."""
+
+    lease_id: LeaseId
+    windows: tuple[WindowMark, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +77,15 @@ class UnitsReturned:
     lost: tuple[UnitSet, ...]
     to_pool: bool
     request: Request
+
+
+@dataclass(frozen=True, slots=True)
+class RevocationBegan:
+    """A lease is to end though its owner did not ask: it has until ``deadline_ns`` to let go, then it is fenced."""
+
+    lease_id: LeaseId
+    cause: str
+    deadline_ns: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +103,6 @@ class UnitsQuiet:
     """The card has proven that nothing uses the units of an ended lease any more."""
 
     lease_id: LeaseId
-    card: CardId
-    allotments: tuple[Allotment, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +121,7 @@ class RequestForgone:
 
 @dataclass(frozen=True, slots=True)
 class SessionForgotten:
-    """A session ended, and nobody will ask again under its request ids."""
+    """A session ended with all its leases, and nobody will ask again under its request ids."""
 
     session: SessionId
 
@@ -105,9 +142,13 @@ class Unreserved:
 
 
 Event = (
-    Granted
+    Started
+    | SessionOpened
+    | Granted
     | Extended
+    | WindowsRemade
     | UnitsReturned
+    | RevocationBegan
     | LeaseEnded
     | UnitsQuiet
     | Renewed

@@ -9,11 +9,24 @@ from rm.core.types import NO_UNITS, CardId, Holder, LeaseId, PoolName, SessionId
 
 
 @dataclass(frozen=True, slots=True)
+class WindowMark:
+    """How the memory file of one allotment is known again after a restart: where the kernel has it, and its size."""
+
+    allotment_index: int
+    size_bytes: int
+    device: int
+    inode: int
+
+
+ANY_WINDOW = WindowMark(-1, 0, 0, 0)  # stands for whatever memory files of this daemon there may be
+
+
+@dataclass(frozen=True, slots=True)
 class Lease:
     """A live lease. ``token`` is its fencing number; ``ttl_ns`` None means that no keepalive is expected.
 
     ``allotments`` keeps the order of the claims; one that was given back whole stays in its place, without units.
-    ``granted_wall_ns`` is for display only.
+    ``granted_wall_ns`` is for display only. ``windows`` has a mark for each allotment of memory.
     """
 
     id: LeaseId
@@ -25,6 +38,7 @@ class Lease:
     ttl_ns: int | None
     label: str
     granted_wall_ns: int
+    windows: tuple[WindowMark, ...] = ()
 
     @property
     def pools(self) -> frozenset[PoolName]:
@@ -70,7 +84,8 @@ def without(lease: Lease, lost: tuple[UnitSet, ...]) -> Lease:
         Allotment(allotment.pool, _difference(allotment.units, gone)) if gone.sites else allotment
         for allotment, gone in zip(lease.allotments, lost, strict=True)
     ]
-    return replace(lease, allotments=tuple(kept))
+    windows = tuple(mark for mark in lease.windows if kept[mark.allotment_index].units.unit_count)
+    return replace(lease, allotments=tuple(kept), windows=windows)
 
 
 def _intersection(units: UnitSet, wanted: set[tuple[int, int]], slices: int) -> tuple[UnitSet, set[tuple[int, int]]]:

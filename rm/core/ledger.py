@@ -20,7 +20,9 @@ from rm.core.events import (
     Request,
     RequestForgone,
     Reserved,
+    RevocationBegan,
     SessionForgotten,
+    SessionOpened,
     UnitsQuiet,
     UnitsReturned,
     Unreserved,
@@ -28,6 +30,7 @@ from rm.core.events import (
 from rm.core.lease import Lease, part_to_give_back, without
 from rm.core.placement import check_range, place, resolve_sites, units_of_ids
 from rm.core.reservation import ReservationSpec, check_may_use
+from rm.core.session import SessionRecord
 from rm.core.types import NS_PER_S, CardId, LeaseId, PoolName, SessionId, SiteName, UnitRange, UnitSet
 
 
@@ -88,6 +91,8 @@ class Ledger(Books):
         if known is not None:
             return self._answered_before(known, request.id)
         lease = self.lease_of(lease_id, asker.session)
+        if lease_id in self.revoking:
+            raise LeaseGone(f"{lease_id} is about to end: {self.revoking[lease_id]}", lease=lease_id)
         if len(lease.allotments) + len(claims) > limits.ALLOTMENTS_PER_LEASE_MAX:
             most = limits.ALLOTMENTS_PER_LEASE_MAX
             raise QuotaExceeded(f"{lease_id} has {len(lease.allotments)} allotments, {most} are possible", most=most)
@@ -167,6 +172,32 @@ class Ledger(Books):
             return None
         return LeaseEnded(lease_id, "released", is_violent=False)
 
+    def decide_revoke(
+        self, lease_id: LeaseId, asker: Asker, cause: str, *, notice_ns: int, now_ns: int
+    ) -> RevocationBegan | None:
+        """Tells a lease to end though its owner did not ask; None where it is told already, or has ended.
+
+        Raises:
+            InvalidRequest: a notice that none can be.
+            LeaseNotFound: there never was such a lease.
+            NotOwner: the asker is no admin.
+        """
+        if not 0 <= notice_ns <= limits.NOTICE_NS_MAX:
+            raise InvalidRequest(f"a notice is 0 s to {limits.NOTICE_NS_MAX // NS_PER_S} s", notice_ns=str(notice_ns))
+        if not asker.is_admin:
+            text = f"only root and the daemon's own user may revoke a lease, not uid {asker.holder.uid}"
+            raise NotOwner(text, lease=lease_id, uid=asker.holder.uid)
+        if lease_id not in self.leases and not self.was_granted(lease_id):
+            raise LeaseNotFound(f"there is no live lease {lease_id!r}", lease=lease_id)
+        if lease_id not in self.leases or lease_id in self.revoking:
+            return None
+        return RevocationBegan(lease_id, cause, now_ns + notice_ns)
+
+    def decide_open_session(self, session: SessionRecord) -> SessionOpened:
+        """Notes a client process. Who may open how many is not the ledger's to say."""
+        assert session.id not in self.sessions, f"session {session.id} is there already"
+        return SessionOpened(session)
+
     def decide_end_session(self, session: SessionId, cause: str, *, is_violent: bool) -> Iterable[LeaseEnded]:
         """Ends every lease of a session, in the order they were granted."""
         mine = self.leases_by_session.get(session, {})
@@ -177,16 +208,19 @@ class Ledger(Books):
         assert session not in self.leases_by_session, f"session {session} still has leases"
         return SessionForgotten(session)
 
-    def decide_expire(self, *, now_ns: int) -> list[LeaseEnded]:
-        """Ends every lease whose keepalive is overdue, earliest first."""
+    def decide_expire(self, *, now_ns: int) -> list[RevocationBegan | LeaseEnded]:
+        """Tells every lease whose keepalive is overdue to end, and ends those whose notice is over, earliest first."""
         return [
-            LeaseEnded(lease_id, "keepalive missed", is_violent=True) for lease_id in self.deadlines.expired(now_ns)
+            LeaseEnded(lease_id, self.revoking[lease_id], is_violent=True)
+            if lease_id in self.revoking
+            else RevocationBegan(lease_id, "keepalive missed", now_ns + limits.NOTICE_NS_DEFAULT)
+            for lease_id in self.deadlines.expired(now_ns)
         ]
 
     def decide_quiet(self, lease_id: LeaseId) -> UnitsQuiet:
         """Gives the units of a violently ended lease on, now that the card is proven quiet."""
-        card, allotments = self.quarantine[lease_id]
-        return UnitsQuiet(lease_id, card, allotments)
+        assert lease_id in self.quarantine, f"{lease_id} is not in quarantine"
+        return UnitsQuiet(lease_id)
 
     # Living on.
 
@@ -194,6 +228,8 @@ class Ledger(Books):
         self, lease_ids: Sequence[LeaseId], session: SessionId, *, now_ns: int
     ) -> tuple[Renewed, tuple[LeaseId, ...]]:
         """Moves the deadlines of a session's leases to one ttl from now; also answers those that are not live.
+
+        A lease that is told to end counts as lost: a keepalive does not save it.
 
         Raises:
             InvalidRequest: more leases than a session may have.
@@ -207,9 +243,21 @@ class Ledger(Books):
                 lost.append(lease_id)
             elif lease.session != session:
                 raise _not_owner(lease)
+            elif lease_id in self.revoking:
+                lost.append(lease_id)
             elif lease.ttl_ns is not None:
                 deadlines.append((lease_id, now_ns + lease.ttl_ns))
         return Renewed(tuple(deadlines)), tuple(lost)
+
+    def decide_deadlines(self, *, now_ns: int) -> Renewed:
+        """New deadlines for every lease that has a clock, after a restart: its clients need time to come back."""
+        deadlines = [
+            (lease.id, now_ns + lease.ttl_ns + limits.RESTART_GRACE_NS)
+            for lease in self.leases.values()
+            if lease.ttl_ns is not None and lease.id not in self.revoking
+        ]
+        deadlines += [(lease_id, now_ns + limits.NOTICE_NS_DEFAULT) for lease_id in self.revoking]
+        return Renewed(tuple(deadlines))
 
     # Reservations.
 

@@ -22,6 +22,12 @@ TTL_NS_DEFAULT = 10 * NS_PER_S
 TTL_NS_MIN = 1 * NS_PER_S
 TTL_NS_MAX = 24 * 3600 * NS_PER_S
 
+# What a lease that is to end may still live, and what every lease may after a restart of the daemon.
+NOTICE_NS_DEFAULT = 2 * NS_PER_S
+NOTICE_NS_MAX = 3_600 * NS_PER_S
+RESTART_GRACE_NS = 5 * NS_PER_S  # a client is back within a second: its pauses between tries are at most that
+UNCLAIMED_NS_MIN = 5 * NS_PER_S  # a grant whose answer was lost is asked for again within a second
+
 # What a session may have. A lease costs about 2 KiB, a waiter 3 KiB and an open call.
 SESSIONS_MAX = 4_096
 SESSIONS_PER_PROCESS_MAX = 64  # no one process, and no one user, takes the places of all the others
@@ -49,6 +55,12 @@ HOLDERS_PER_REFUSAL_MAX = 8
 LEASES_PER_PAGE_MAX = 1_000
 MESSAGE_BYTES_MAX = 1 << 20
 TRAILER_BYTES_MAX = 6_000  # gRPC cuts metadata off at 8 KiB
+
+# What is kept on disk.
+RECORD_BYTES_MAX = 16 << 20
+EVENTS_BETWEEN_SNAPSHOTS_MIN = 8_192
+BALLAST_BYTES = 512 << 10  # dropped on a full disk, so that releases can still be written
+EVENTS_PER_BATCH_MAX = 4_096
 
 # The session socket.
 CONNECTIONS_MAX = 4_096

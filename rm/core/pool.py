@@ -104,6 +104,12 @@ class Pool:
         else:
             self._unblock(units)
 
+    def quarantine(self, units: UnitSet) -> None:
+        """Puts ``units``, which nobody holds, into quarantine."""
+        self.quarantined.insert(units)
+        self.quarantined_count += units.unit_count
+        self._block(units)
+
     def quiet(self, units: UnitSet) -> None:
         """Takes ``units`` out of quarantine."""
         self.quarantined.remove(units)

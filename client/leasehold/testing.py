@@ -32,6 +32,7 @@ from rm.core.events import Event, Extended, Granted, LeaseEnded, Request, UnitsR
 from rm.core.ledger import Ledger
 from rm.core.report import differences
 from rm.core.types import CardId, Holder, LeaseId, PoolName, SessionId, SiteName
+from rm.devices.backend import Fence
 from rm.devices.embedded import EmbeddedBackend
 from rm.devices.profiles import load_profile
 from rm.service import convert
@@ -68,11 +69,12 @@ class FakeClient:
     def lose(self, lease: Lease, cause: str = "keepalive missed") -> None:
         """Takes a lease back as the daemon would: its memory is gone, and whoever wants to know is told."""
         with self._changed:
-            self._apply(LeaseEnded(LeaseId(lease.id), cause, is_violent=True))
+            taken = self._ledger.leases[LeaseId(lease.id)]
+            self._apply(LeaseEnded(taken.id, cause, is_violent=True))
             is_quiet = threading.Event()
-            if not self._backend.end(LeaseId(lease.id), is_quiet.set):
+            if self._backend.fence(taken, is_quiet.set, is_holder_dead=False) is not Fence.QUIET:
                 is_quiet.wait()
-            self._apply(self._ledger.decide_quiet(LeaseId(lease.id)))
+            self._apply(self._ledger.decide_quiet(taken.id))
         self._drop(lease)
         lease._lose(cause)
 
@@ -239,7 +241,7 @@ class FakeClient:
         return convert.lease_to(lease, self._ledger.cards[lease.card])
 
     def _windows(self, lease_id: LeaseId) -> dict[int, int]:
-        return {window.allotment_index: os.dup(window.fd) for window in self._backend.windows(lease_id)}
+        return {window.mark.allotment_index: os.dup(window.fd) for window in self._backend.windows(lease_id)}
 
 
 def _told(refusal: Refusal) -> Refused:

@@ -41,6 +41,12 @@ class UnitHeld(NotNow):
     reason = "UNIT_HELD"
 
 
+class StoreFull(NotNow):
+    """The disk under the daemon's state is full: what is held can be given back, but nothing new be granted."""
+
+    reason = "STORE_FULL"
+
+
 class WaitTimedOut(Refusal):
     """The request waited as long as it wished to."""
 

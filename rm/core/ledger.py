@@ -4,11 +4,9 @@ The walk of every change is decide, apply, commit, answer; ``Books.apply`` is th
 """
 
 from collections.abc import Iterable, Sequence
-from itertools import islice
 
 from rm.core import limits
 from rm.core.bitmap import UnitBitmap
-from rm.core.books import Books
 from rm.core.card import Allotment, Card
 from rm.core.claims import Asker, Claim, Wish
 from rm.core.errors import InvalidRequest, LeaseGone, LeaseNotFound, NotNow, NotOwner, QuotaExceeded, UnitHeld
@@ -28,13 +26,14 @@ from rm.core.events import (
     Unreserved,
 )
 from rm.core.lease import Lease, part_to_give_back, without
+from rm.core.lookup import Lookup, not_owner
 from rm.core.placement import check_range, place, resolve_sites, units_of_ids
 from rm.core.reservation import ReservationSpec, check_may_use
 from rm.core.session import SessionRecord
-from rm.core.types import NS_PER_S, CardId, LeaseId, PoolName, SessionId, SiteName, UnitRange, UnitSet
+from rm.core.types import NS_PER_S, CardId, LeaseId, PoolName, SessionId, SiteName, UnitSet
 
 
-class Ledger(Books):
+class Ledger(Lookup):
     """The books, and the rules by which they change."""
 
     # Beginning and growing.
@@ -184,6 +183,7 @@ class Ledger(Books):
         """
         if not 0 <= notice_ns <= limits.NOTICE_NS_MAX:
             raise InvalidRequest(f"a notice is 0 s to {limits.NOTICE_NS_MAX // NS_PER_S} s", notice_ns=str(notice_ns))
+        _check_shown("a cause", cause)
         if not asker.is_admin:
             text = f"only root and the daemon's own user may revoke a lease, not uid {asker.holder.uid}"
             raise NotOwner(text, lease=lease_id, uid=asker.holder.uid)
@@ -242,7 +242,7 @@ class Ledger(Books):
             if lease is None:
                 lost.append(lease_id)
             elif lease.session != session:
-                raise _not_owner(lease)
+                raise not_owner(lease)
             elif lease_id in self.revoking:
                 lost.append(lease_id)
             elif lease.ttl_ns is not None:
@@ -271,7 +271,7 @@ class Ledger(Books):
         if not spec.name or spec.name in self.reservations:
             raise InvalidRequest(f"a reservation named {spec.name!r} is not possible or there", reservation=spec.name)
         check_range("reservations", len(self.reservations) + 1, limits.RESERVATIONS_MAX)
-        card = self._card(spec.card)
+        card = self.card_of(spec.card)
         named: dict[PoolName, UnitBitmap] = {}
         for name, units in spec.units:
             pool = card.pools.get(name)
@@ -307,70 +307,14 @@ class Ledger(Books):
                 raise UnitHeld(f"units of reservation {name} are in use", pool=pool_name, holders=holders)
         return Unreserved(name, card.id)
 
-    # What is asked of the books.
-
-    def cards_for(self, wish: Wish) -> tuple[CardId, ...]:
-        """The cards that ``wish`` may use.
-
-        Raises:
-            InvalidRequest: it names a card that is not there.
-        """
-        return tuple(self.cards) if wish.card is None else (self._card(wish.card).id,)
-
-    def lease_of(self, lease_id: LeaseId, session: SessionId) -> Lease:
-        """A live lease of ``session``.
-
-        Raises:
-            LeaseNotFound: no live lease has this id.
-            NotOwner: it is another session's.
-        """
-        lease = self.leases.get(lease_id)
-        if lease is None:
-            raise LeaseNotFound(f"there is no live lease {lease_id!r}", lease=lease_id)
-        if lease.session != session:
-            raise _not_owner(lease)
-        return lease
-
-    def was_granted(self, lease_id: LeaseId) -> bool:
-        """Whether a lease of this id was ever granted."""
-        number = lease_id[1:20]  # a token has 64 bits
-        is_number = number.isascii() and number.isdigit()
-        return is_number and 1 <= int(number) <= self.last_token and lease_id == f"L{int(number)}"
-
-    def find_holders(self, card: Card, pool: PoolName, units: UnitSet | None) -> list[dict[str, str | int]]:
-        """Who holds units of a pool, or one of ``units``: a few of them, oldest first, in words and numbers."""
-        holding = (self.leases[lease_id] for lease_id in self.leases_by_pool.get((card.id, pool), ()))
-        found = (lease for lease in holding if units is None or _holds_any(lease, pool, units))
-        return [
-            {
-                "lease": lease.id,
-                "pid": lease.holder.pid,
-                "uid": lease.holder.uid,
-                "command": lease.holder.command,
-                "label": lease.label,
-                "since_wall_ns": str(lease.granted_wall_ns),
-                "text": lease.text(),
-            }
-            for lease in islice(found, limits.HOLDERS_PER_REFUSAL_MAX)
-        ]
-
     # What the decisions share.
-
-    def _card(self, card_id: CardId) -> Card:
-        card = self.cards.get(card_id)
-        if card is None:
-            there = ", ".join(self.cards)
-            raise InvalidRequest(f"there is no card {card_id!r}; there are {there}", card=card_id, cards=there)
-        return card
 
     def _check_wish(self, wish: Wish) -> None:
         if wish.ttl_ns is not None and not limits.TTL_NS_MIN <= wish.ttl_ns <= limits.TTL_NS_MAX:
             least, most = limits.TTL_NS_MIN / NS_PER_S, limits.TTL_NS_MAX / NS_PER_S
             text = f"a ttl is {least:g} s to {most:g} s, not {wish.ttl_ns / NS_PER_S:g} s"
             raise InvalidRequest(text, ttl_ns=str(wish.ttl_ns))
-        check_range("characters in a label", len(wish.label), limits.LABEL_CHARS_MAX, least=0)
-        if not wish.label.isprintable():  # it is shown to others, in tables and in their terminals
-            raise InvalidRequest(f"a label has printable characters only, not {wish.label!a}", label=ascii(wish.label))
+        _check_shown("a label", wish.label)
         count = len(self.leases_by_session.get(wish.asker.session, ()))
         if count >= limits.LEASES_PER_SESSION_MAX:
             raise QuotaExceeded(f"this session has {count} leases, the most there may be", lease_count=count)
@@ -409,26 +353,13 @@ class Ledger(Books):
                     check_may_use(reservation, asker)
 
 
-def _holds_any(lease: Lease, pool: PoolName, units: UnitSet) -> bool:
-    """Whether ``lease`` has one of ``units``."""
-    wanted: dict[int, list[UnitRange]] = {}
-    for site, runs in units.by_site():
-        wanted.setdefault(site, []).extend(runs)
-    return any(
-        mine.start < other.stop and other.start < mine.stop
-        for allotment in lease.allotments
-        if allotment.pool == pool
-        for site, runs in allotment.units.by_site()
-        for mine in runs
-        for other in wanted.get(site, ())
-    )
+def _check_shown(what: str, text: str) -> None:
+    """Refuses a text that cannot be shown to others, in tables and in their terminals."""
+    check_range(f"characters in {what}", len(text), limits.LABEL_CHARS_MAX, least=0)
+    if not text.isprintable():
+        raise InvalidRequest(f"{what} has printable characters only, not {text!a}", shown=ascii(text))
 
 
 def _window_count(card: Card, allotments: Iterable[Allotment]) -> int:
     """How many of ``allotments`` are memory, and not given back."""
     return sum(1 for one in allotments if card.pools[one.pool].spec.unit_bytes and one.units.unit_count)
-
-
-def _not_owner(lease: Lease) -> NotOwner:
-    text = f"{lease.id} belongs to another session, of pid {lease.holder.pid} and uid {lease.holder.uid}"
-    return NotOwner(text, lease=lease.id, pid=lease.holder.pid, uid=lease.holder.uid)

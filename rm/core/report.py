@@ -7,7 +7,7 @@ from rm.core.bitmap import UnitBitmap
 from rm.core.books import Books
 from rm.core.card import Allotment, Card
 from rm.core.claims import Wish
-from rm.core.errors import Refusal
+from rm.core.errors import NotNow, Refusal
 from rm.core.events import Granted
 from rm.core.ledger import Ledger
 from rm.core.types import CardId, PoolName
@@ -32,6 +32,17 @@ def explain(ledger: Ledger, wish: Wish, *, cards: Sequence[CardId] | None = None
     return Explanation(lease.card, lease.allotments, None)
 
 
+def check_possible(ledger: Ledger, wish: Wish) -> None:
+    """Refuses at once what could never be granted, however short the queue.
+
+    Raises:
+        Refusal: any but those that another time may mend.
+    """
+    refusal = explain(ledger, wish).refusal
+    if refusal is not None and not isinstance(refusal, NotNow):
+        raise refusal
+
+
 def differences(books: Books) -> list[str]:
     """Compares the bitmaps with the leases, reservations and quarantine, unit by unit; one sentence a difference.
 
@@ -43,9 +54,7 @@ def differences(books: Books) -> list[str]:
             faults += [f"card {card.id}: {fault}" for fault in pool.check()]
         held = [(lease.id, lease.allotments) for lease in books.leases.values() if lease.card == card.id]
         faults += _compare(card, "held", held)
-        quarantined = [
-            (lease_id, allotments) for lease_id, (card_id, allotments) in books.quarantine.items() if card_id == card.id
-        ]
+        quarantined = [(lease.id, lease.allotments) for lease in books.quarantine.values() if lease.card == card.id]
         faults += _compare(card, "quarantined", quarantined)
         faults += _compare_reservations(books, card)
     faults += _compare_indexes(books)

@@ -9,8 +9,8 @@ from rm.core.types import Holder, SessionId
 class ProcessKey:
     """Tells a process from all others of this boot, also where a pid is used again.
 
-    ``pidfd_inode`` is that of its pidfd (unique since Linux 6.9), 0 where the kernel gives all of them one; then
-    ``start_ticks`` (field 22 of /proc/PID/stat, 10 ms each) must do, which fast reuse of a pid can equal.
+    ``pidfd_inode`` is that of its pidfd, unique since Linux 6.9. Before that it is 0, and ``start_ticks`` (field 22 of
+    /proc/PID/stat, 10 ms each) must do, which fast reuse of a pid can equal.
     """
 
     pid: int

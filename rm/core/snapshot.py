@@ -86,7 +86,7 @@ def take(books: Books) -> Snapshot:
 
 def restore(books: Books, head: Head, parts: Iterable[Part]) -> None:
     """Makes empty ``books``, over the cards of ``head``, what a snapshot says. Its asserts find one that cannot be."""
-    assert not (books.revision or books.leases or books.sessions), "only empty books can be restored"
+    assert not books.revision, "only empty books can be restored"
     assert tuple(card.spec for card in books.cards.values()) == head.cards, "these are the books of other cards"
     count = 0
     for count, part in enumerate(parts, start=1):  # noqa: B007 - counts
@@ -109,6 +109,15 @@ def restore(books: Books, head: Head, parts: Iterable[Part]) -> None:
     books.epoch, books.boot_id = head.epoch, head.boot_id
     books.incarnations = dict(head.incarnations)
     assert all(lease.token <= books.last_token for lease in books.leases.values()), "a token above the last given"
+
+
+def differences(mine: Snapshot, other: Snapshot) -> list[str]:
+    """What is in only one of two snapshots that should be equal; one sentence a part."""
+    faults = [] if mine.head == other.head else [f"the heads differ: {mine.head} here, {other.head} there"]
+    here, there = set(mine.parts), set(other.parts)
+    faults += [f"only here: {part}" for part in mine.parts if part not in there]
+    faults += [f"only there: {part}" for part in other.parts if part not in here]
+    return faults
 
 
 def everything_in_quarantine(cards: tuple[CardSpec, ...], known: Books) -> Snapshot:

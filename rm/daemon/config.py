@@ -22,6 +22,8 @@ class Config:
     state_directory: Path
     run_directory: Path
     durability: str
+    salvages: bool
+    kills_to_fence: bool
     group: str | None
 
 

@@ -2,12 +2,14 @@
 
 import asyncio
 import grp
+import logging
 import os
 import resource
 import signal
 import socket
 import sys
 from contextlib import ExitStack, suppress
+from dataclasses import asdict
 from pathlib import Path
 
 import click
@@ -15,7 +17,7 @@ import structlog
 
 from leasehold.address import own_run_directory
 from leasehold.cli.parameters import SIZE
-from rm.core.errors import InvalidRequest, Refusal
+from rm.core.errors import InvalidRequest, Refusal, ShuttingDown
 from rm.core.ledger import Ledger
 from rm.daemon.config import (
     CARD_COUNT,
@@ -29,13 +31,22 @@ from rm.devices.embedded import EmbeddedBackend
 from rm.devices.profiles import load_profile
 from rm.service.clock import SystemClock
 from rm.service.engine import Engine
+from rm.service.restart import CardsDiffer
 from rm.service.server import GRPC_SOCKET, SESSION_SOCKET, Server
+from rm.store.damage import StoreDamaged
+from rm.store.database import DiskFull
 from rm.store.directory import DirectoryTaken, DirectoryUnsafe, OwnedDirectory
-from rm.store.store import MemoryStore
+from rm.store.salvage import NothingToSalvage, salvage
+from rm.store.sqlite_store import SqliteStore
+from rm.store.store import MemoryStore, Store
 
-EXIT_FAULT = 70  # sysexits.h: a mistake of our own
+# As sysexits.h has them.
+EXIT_DAMAGED = 65  # the state cannot be read; an operator must decide
+EXIT_FAULT = 70  # a mistake of our own
 EXIT_CANNOT_CREATE = 73  # a directory or a socket cannot be made
+EXIT_STORE = 74  # what was to be kept could not be written
 EXIT_TAKEN = 75  # another daemon is there; try again when it is gone
+EXIT_CARDS_DIFFER = 78  # the state is of other cards than those that are configured
 
 _EPILOG = """\b
 Examples:
@@ -43,6 +54,10 @@ Examples:
   rmd --card-memory 2GiB --cards 2      two cards of 2 GiB each
   rmd --profile ax-m1                   the shape of an AX-M1, on memory of this host
   rmd --config /etc/leasehold.toml      options from a file: profile = "embedded", cards = 2, ...
+  rmd --recover salvage                 goes on without a state that is damaged; see docs/operations.md
+\b
+Exit status: 0 stopped, 2 usage, 65 damaged state, 70 fault of its own, 73 cannot create,
+74 cannot write its state, 75 another daemon is there, 78 state of other cards.
 """
 _log = structlog.get_logger(__name__)
 
@@ -58,7 +73,19 @@ _log = structlog.get_logger(__name__)
     type=click.Choice(["full", "none"]),
     default="full",
     show_default=True,
-    help="What is on disk before an answer. This version keeps nothing yet: 'rmctl status' says so.",
+    help="What is on disk before an answer: everything, or nothing (for measurements and throw-away runs).",
+)
+@click.option(
+    "--recover",
+    type=click.Choice(["salvage"]),
+    help="Goes on though the state is damaged: every unit stays in quarantine until its card proves it unused.",
+)
+@click.option(
+    "--fence",
+    type=click.Choice(["wait", "kill"]),
+    default="wait",
+    show_default=True,
+    help="What to do with a process that must let go and cannot be made to: wait for its end, or kill it.",
 )
 @click.option("--group", help="Only members of this group may connect.  [default: everybody on this host]")
 @click.option(
@@ -80,6 +107,8 @@ def command(
     state_dir: Path | None,
     run_dir: Path | None,
     durability: str,
+    recover: str | None,
+    fence: str,
     group: str | None,
     log_level: str,
     config: Path | None,
@@ -96,6 +125,8 @@ def command(
         state_directory=state_dir or default_state_directory(),
         run_directory=run_dir or own_run_directory(),
         durability=durability,
+        salvages=recover is not None,
+        kills_to_fence=fence == "kill",
         group=group,
     )
     try:
@@ -105,9 +136,15 @@ def command(
             status = asyncio.run(_serve(told))
     except DirectoryTaken as taken:
         _exit(EXIT_TAKEN, f"{taken}; stop it first, or name others with --run-dir and --state-dir")
-    except (DirectoryUnsafe, OSError) as fault:
+    except StoreDamaged as damage:
+        _exit(EXIT_DAMAGED, str(damage))
+    except CardsDiffer as fault:
+        _exit(EXIT_CARDS_DIFFER, str(fault))
+    except (DirectoryUnsafe, DiskFull, OSError) as fault:
         _exit(EXIT_CANNOT_CREATE, str(fault))
-    except Refusal as refusal:
+    except ShuttingDown as refusal:
+        _exit(EXIT_STORE, str(refusal))
+    except (NothingToSalvage, Refusal) as refusal:
         _exit(2, str(refusal))
     sys.exit(status)
 
@@ -116,31 +153,40 @@ async def _serve(config: Config) -> int:
     """Serves until it is told to stop; answers the exit status."""
     _raise_descriptor_limit()
     stopped = asyncio.Event()
-    failed = False
-
-    def fail() -> None:
-        nonlocal failed
-        failed = True
-        stopped.set()
-
     backend = EmbeddedBackend(
         load_profile(config.profile),
         card_count=config.card_count,
         memory_bytes=config.card_memory_bytes,
         cpus=sorted(os.sched_getaffinity(0)),
     )
-    engine = Engine(Ledger(backend.cards), MemoryStore(), backend, SystemClock(), on_failure=fail)
-    server = Server(engine, admin_uids=frozenset({0, os.geteuid()}))
+    store, ledger = _open_store(config, backend)
+    engine = Engine(ledger, store, backend, SystemClock(), on_failure=stopped.set)
+    server = Server(engine, admin_uids=frozenset({0, os.geteuid()}), kills_to_fence=config.kills_to_fence)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopped.set)
     group_id = _group_id(config.group)
-    await server.start(config.run_directory, socket_mode=0o660 if config.group else 0o666, group_id=group_id)
-    _say_ready(config)
-    await stopped.wait()
-    _log.info("stopping", leases=len(engine.ledger.leases), failed=failed)
-    await server.stop()
-    return EXIT_FAULT if failed else 0
+    try:
+        await server.start(config.run_directory, socket_mode=0o660 if config.group else 0o666, group_id=group_id)
+        _say_ready(config)
+        await stopped.wait()
+        because = engine.commits.failed_because
+        _log.log(logging.ERROR if because else logging.INFO, "stopping", leases=len(ledger.leases), failed=because)
+    finally:
+        await server.stop()
+    if store.synced.failed is not None:
+        return EXIT_STORE
+    return EXIT_FAULT if engine.commits.failed_because else 0
+
+
+def _open_store(config: Config, backend: EmbeddedBackend) -> tuple[Store, Ledger]:
+    """The store, and the books as it has them."""
+    if config.durability == "none":
+        return MemoryStore(), Ledger(backend.cards)
+    if config.salvages:
+        report = salvage(config.state_directory, backend.cards)
+        _log.warning("salvaged", **asdict(report))
+    return SqliteStore.open(config.state_directory)
 
 
 def _group_id(name: str | None) -> int:
@@ -158,7 +204,9 @@ def _say_ready(config: Config) -> None:
     line = f"ready grpc=unix:{run / GRPC_SOCKET} session=unix:{run / SESSION_SOCKET}\n"
     sys.stdout.write(line)
     sys.stdout.flush()
-    _log.info("serving", run_dir=str(run), profile=config.profile, cards=config.card_count, durability="none")
+    _log.info(
+        "serving", run_dir=str(run), profile=config.profile, cards=config.card_count, durability=config.durability
+    )
     if address := os.environ.get("NOTIFY_SOCKET"):  # systemd's sd_notify; a leading @ is the abstract namespace
         with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
             notify.sendto(b"READY=1", address.replace("@", "\0", 1))

@@ -35,6 +35,17 @@ def duration_ns(duration: Duration) -> int:
     return duration.seconds * NS_PER_S + duration.nanos
 
 
+def request_id_from(request_id: int) -> int:
+    """The id of a request.
+
+    Raises:
+        InvalidRequest: it is none.
+    """
+    if request_id < 1:
+        raise InvalidRequest(f"request ids count up from 1, {request_id} is none", request_id=request_id)
+    return request_id
+
+
 def ids_from(ranges: Iterable[pb.UnitRange]) -> list[int]:
     """Unit ids out of ranges of them.
 

@@ -7,6 +7,7 @@ the store or for a turn in the queue is awaited. A client that gives up cancels 
 import asyncio
 import heapq
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 
 from rm.core import limits
 from rm.core.claims import Asker, Claim, Wish, pools_of
@@ -17,22 +18,24 @@ from rm.core.errors import (
     NotOwner,
     Refusal,
     ShuttingDown,
-    WaitTimedOut,
+    StoreFull,
 )
-from rm.core.events import Event, Granted, LeaseEnded, Request
+from rm.core.events import LeaseEnded, Request, RevocationBegan, UnitsReturned, WindowsRemade
 from rm.core.lease import Lease
 from rm.core.ledger import Ledger
-from rm.core.report import explain
+from rm.core.report import check_possible
+from rm.core.session import SessionRecord
 from rm.core.types import CardId, LeaseId, PoolName, SessionId, SiteName
+from rm.core.unclaimed import Unclaimed
 from rm.core.waitlist import QueueKey, Waiter, Waitlist
 from rm.devices.backend import Backend
 from rm.service.clock import Clock
-from rm.service.event_log import EventLog, describe
+from rm.service.commits import Commits
+from rm.service.endings import Endings
+from rm.service.event_log import EventLog
+from rm.service.news import News
 from rm.service.waiting import Waiting, WaitingRoom
 from rm.store.store import Store
-
-# Told of every lease that ended without its owner's asking: session, lease, cause.
-OnLost = Callable[[SessionId, LeaseId, str], None]
 
 
 class Engine:
@@ -48,10 +51,12 @@ class Engine:
         self.clock = clock
         self.log = EventLog()
         self.waiting = WaitingRoom()
-        self.on_lost: OnLost = lambda session, lease_id, cause: None
-        self.has_changed = False
-        self._on_failure = on_failure
+        self.news = News()
+        self.commits = Commits(ledger, store, clock, self.log, on_failure)
+        self.endings = Endings(ledger, backend, self.commits, self.news, serve=self._serve_waiters)
+        self._unclaimed = Unclaimed()
         self._stopped_because = ""
+        store.on_room = self._serve_everybody
 
     @property
     def waitlist(self) -> Waitlist:
@@ -75,7 +80,7 @@ class Engine:
     async def extend(self, lease_id: LeaseId, claims: tuple[Claim, ...], asker: Asker, request: Request) -> Lease:
         """Adds ``claims`` to a lease, at once or not at all."""
         self._check_serving()
-        with _FailStop(self):
+        with self.commits:
             event = self.ledger.decide_extend(lease_id, claims, asker, request)
             if isinstance(event, Lease):
                 lease = event
@@ -84,9 +89,10 @@ class Engine:
                 pools = pools_of(claims)
                 if not self.waitlist.open_cards((lease.card,), pools):
                     raise self.waiting.in_front((lease.card,), pools)
+                self._check_room()
                 first_index = len(lease.allotments)
-                self.backend.prepare(lease_id, lease.card, event.allotments, first_index=first_index)
-                self._commit(event)
+                windows = self.backend.prepare(lease_id, lease.card, event.allotments, first_index=first_index)
+                self.commits.commit(replace(event, windows=windows))
                 lease = self.ledger.leases[lease_id]
         await self.synced()
         return lease
@@ -104,86 +110,133 @@ class Engine:
     ) -> Lease | None:
         """Gives back some units of a lease; None where they were its last."""
         self._check_serving()
-        with _FailStop(self):
+        with self.commits:
             event = self.ledger.decide_give_back(lease_id, asker, request, pool=pool, ids=ids, at=at, to_pool=to_pool)
             if isinstance(event, LeaseEnded):
-                self._end([event])
-            elif event is not None and not isinstance(event, Lease):
+                self.endings.end([event])
+            elif isinstance(event, UnitsReturned):
                 lease = self.ledger.leases[lease_id]
                 for index, lost in enumerate(event.lost):
                     if lost.sites and lost.unit_count == lease.allotments[index].units.unit_count:
                         self.backend.give_back(lease_id, index)
-                self._commit(event)
+                self.commits.commit(event)
                 self._serve_waiters([(lease.card, pool)])
+            left = self.ledger.leases.get(lease_id)
         await self.synced()
-        return self.ledger.leases.get(lease_id)
+        return left
 
     # Ending.
 
     async def release(self, lease_id: LeaseId, asker: Asker, *, to_pool: bool = False) -> bool:
         """Ends a lease politely; answers whether this call did."""
-        with _FailStop(self):
+        with self.commits:
             event = self.ledger.decide_release(lease_id, asker, to_pool=to_pool)
             if event is not None:
-                self._end([event])
+                self.endings.end([event])
         await self.synced()
         return event is not None
 
     async def forgo(self, session: SessionId, request_id: int) -> bool:
         """Ends whatever an acquire got whose answer never came, and sees to it that it gets nothing later."""
-        with _FailStop(self):
+        with self.commits:
             waiter = self.waitlist.of_request(session, request_id)
             if waiter is not None:
                 self._withdraw(waiter)
             event = self.ledger.decide_forgo(session, request_id)
             if isinstance(event, LeaseEnded):
-                self._end([event])
+                self.endings.end([event])
             elif event is not None:
-                self._commit(event)
+                self.commits.commit(event)
         await self.synced()
         return isinstance(event, LeaseEnded)
 
+    async def revoke(self, lease_id: LeaseId, asker: Asker, cause: str, *, notice_ns: int) -> bool:
+        """Has an admin end somebody's lease: its holder is told, and fenced after ``notice_ns``."""
+        with self.commits:
+            now_ns = self.clock.monotonic_ns()
+            event = self.ledger.decide_revoke(lease_id, asker, cause, notice_ns=notice_ns, now_ns=now_ns)
+            if event is not None:
+                self.endings.begin(event, now_ns=now_ns)
+        await self.synced()
+        return event is not None
+
+    def open_session(self, session: SessionRecord) -> None:
+        """Notes a client process; to be told of once that is safe.
+
+        Raises:
+            ShuttingDown, StoreFull: not now.
+        """
+        self._check_serving()
+        self._check_room()
+        with self.commits:
+            self.commits.commit(self.ledger.decide_open_session(session))
+
     def end_session(self, session: SessionId, cause: str, *, is_violent: bool) -> None:
-        """Ends every lease and every wait of a session."""
-        with _FailStop(self):
+        """Ends every lease and every wait of a session. A violent end is the death of its process."""
+        with self.commits:
             waiters = self.waitlist.of_session(session)
             for waiter in waiters:  # all of them before anybody is served: none of them may be granted now
                 self.waiting.leave(waiter, LeaseGone("the session ended"))
-            self._end(self.ledger.decide_end_session(session, cause, is_violent=is_violent))
+            ended = self.ledger.decide_end_session(session, cause, is_violent=is_violent)
+            self.endings.end(ended, is_holder_dead=is_violent)
             self._serve_waiters(queue for waiter in waiters for queue in waiter.queues())
-            self._commit(self.ledger.decide_forget_session(session))
+            self.commits.commit(self.ledger.decide_forget_session(session))
+            self._unclaimed.forget(session)
 
     # Living on.
 
     def keep_alive(self, session: SessionId, lease_ids: Sequence[LeaseId]) -> tuple[LeaseId, ...]:
-        """Renews the leases of a session; answers those that are not live. It does not wait for the store."""
-        with _FailStop(self):
-            renewed, lost = self.ledger.decide_renew(lease_ids, session, now_ns=self.clock.monotonic_ns())
+        """Renews the leases of a session, all of which it names; answers those that are not live.
+
+        It does not wait for the store, and so tells of no end that is not safe yet. A lease that was left out for long
+        enough comes back: its grant reached nobody.
+        """
+        with self.commits:
+            now_ns = self.clock.monotonic_ns()
+            renewed, lost = self.ledger.decide_renew(lease_ids, session, now_ns=now_ns)
             if renewed.deadlines:
                 self.ledger.apply(renewed)
-        return lost
+            mine = [self.ledger.leases[lease_id] for lease_id in self.ledger.leases_by_session.get(session, ())]
+            unclaimed = self._unclaimed.heard(session, mine, frozenset(lease_ids), now_ns=now_ns)
+            self.endings.end([LeaseEnded(lease.id, "nobody claimed it", is_violent=True) for lease in unclaimed])
+        return tuple(lease_id for lease_id in lost if self.commits.may_tell_end(lease_id))
+
+    def remake_windows(self, lease: Lease) -> None:
+        """Makes windows of a lease anew that died with the last daemon before anybody had them.
+
+        Raises:
+            CardFailed: somebody has one, or the host cannot make another.
+        """
+        with self.commits:
+            windows = self.backend.remake(lease)
+            if windows != lease.windows:
+                self.commits.commit(WindowsRemade(lease.id, windows))
 
     def tick(self) -> None:
         """Ends what is overdue: leases without a keepalive, and waits that have lasted long enough."""
-        with _FailStop(self):
+        with self.commits:
             now_ns = self.clock.monotonic_ns()
             for waiter in self.waiting.overdue(now_ns):
-                self._withdraw(waiter, self._timed_out(waiter))
-            expired = self.ledger.decide_expire(now_ns=now_ns)
-            sessions = [self.ledger.leases[event.lease_id].session for event in expired]
-            self._end(expired, in_use=True)
-        for session, event in zip(sessions, expired, strict=True):
-            self.on_lost(session, event.lease_id, event.cause)
+                self._withdraw(
+                    waiter, self.waiting.timed_out(waiter, self.ledger, full_because=self.store.full_because)
+                )
+            for event in self.ledger.decide_expire(now_ns=now_ns):
+                if isinstance(event, RevocationBegan):
+                    self.endings.begin(event, now_ns=now_ns)
+                else:
+                    self.endings.end([event])
 
     def postpone(self, gap_ns: int) -> None:
         """Moves every keepalive deadline by the time in which the daemon did not run."""
         self.ledger.deadlines.postpone(gap_ns)
 
     async def synced(self) -> int:
-        """Waits until everything that an answer may have seen is safe; answers its revision."""
-        revision = self.ledger.revision
-        await self.store.synced(revision)
-        return revision
+        """Waits until everything that an answer may have seen is safe; answers its revision.
+
+        Raises:
+            ShuttingDown: it never will be.
+        """
+        return await self.commits.synced()
 
     def stop(self, because: str = "the daemon is shutting down") -> None:
         """Grants nothing from now on, and sends everybody who waits away."""
@@ -191,19 +244,13 @@ class Engine:
         for waiting in self.waiting:
             self._withdraw(waiting.waiter, ShuttingDown(because))
 
-    def fail(self) -> None:
-        """Stops the daemon: one of our own rules was broken, and nothing more may be granted."""
-        if not self._stopped_because:
-            self._stopped_because = "the daemon found a fault of its own and stops"
-            self._on_failure()
-
     # The steps of a change.
 
     def _acquire_or_queue(self, wish: Wish, wait_ns: int) -> Lease | Waiting:
         self._check_serving()
         if not 0 <= wait_ns <= limits.WAIT_NS_MAX:
             raise InvalidRequest("a wait is 0 s to 24 h", wait_ns=str(wait_ns))
-        with _FailStop(self):
+        with self.commits:
             again = self.waiting.asked_again(wish)
             if again is not None:
                 return again
@@ -212,7 +259,7 @@ class Engine:
             open_cards = self.waitlist.open_cards(cards, pools)
             try:
                 if not open_cards:
-                    self._check_possible(wish)
+                    check_possible(self.ledger, wish)
                     raise self.waiting.in_front(cards, pools)
                 return self._grant(wish, open_cards)
             except NotNow:
@@ -221,12 +268,6 @@ class Engine:
             deadline_ns = self.clock.monotonic_ns() + wait_ns
             return self.waiting.enter(wish, cards, pools, deadline_ns=deadline_ns)
 
-    def _check_possible(self, wish: Wish) -> None:
-        """Refuses at once what could never be granted, however short the queue."""
-        refusal = explain(self.ledger, wish).refusal
-        if refusal is not None and not isinstance(refusal, NotNow):
-            raise refusal
-
     def _grant(self, wish: Wish, cards: tuple[CardId, ...], *, has_waited: bool = False) -> Lease:
         now_ns, now_wall_ns = self.clock.monotonic_ns(), self.clock.wall_ns()
         try:
@@ -234,13 +275,16 @@ class Engine:
                 wish, now_ns=now_ns, now_wall_ns=now_wall_ns, cards=cards, has_waited=has_waited
             )
         except (InvalidRequest, NotOwner) as fault:  # never from these cards, but perhaps from those with a queue
-            self._check_possible(wish)
+            check_possible(self.ledger, wish)
             raise self.waiting.in_front(self.ledger.cards_for(wish), pools_of(wish.claims)) from fault
         if isinstance(event, Lease):
+            self._unclaimed.asked_again(event)
             return event
+        self._check_room()
         lease = event.lease
-        self.backend.prepare(lease.id, lease.card, lease.allotments, first_index=0)
-        self._commit(event)
+        windows = self.backend.prepare(lease.id, lease.card, lease.allotments, first_index=0)
+        lease = replace(lease, windows=windows) if windows else lease
+        self.commits.commit(replace(event, lease=lease) if windows else event)
         return lease
 
     async def _wait(self, waiting: Waiting) -> Lease:
@@ -250,7 +294,7 @@ class Engine:
         finally:
             waiting.call_count -= 1
             if not waiting.call_count and waiting in self.waiting:
-                with _FailStop(self):
+                with self.commits:
                     self._withdraw(waiting.waiter)
 
     def _withdraw(self, waiter: Waiter, refusal: Refusal | None = None) -> None:
@@ -258,11 +302,9 @@ class Engine:
         self.waiting.leave(waiter, refusal or LeaseGone("the wait was given up"))
         self._serve_waiters(waiter.queues())
 
-    def _timed_out(self, waiter: Waiter) -> WaitTimedOut:
-        refusal = explain(self.ledger, waiter.wish).refusal
-        if refusal is None:
-            return WaitTimedOut("waited long enough, behind others")
-        return WaitTimedOut(f"waited long enough: {refusal}", **refusal.facts)
+    def _serve_everybody(self) -> None:
+        with self.commits:
+            self._serve_waiters(queue for waiting in self.waiting for queue in waiting.waiter.queues())
 
     def _serve_waiters(self, queues: Iterable[QueueKey]) -> None:
         """Grants whoever may now be granted, in the order they came; ``queues`` are those where something changed."""
@@ -270,7 +312,7 @@ class Engine:
         pending = sorted(numbers)
         while pending:
             waiting = self.waiting.get(heapq.heappop(pending))
-            if waiting is None or self._stopped_because:
+            if waiting is None or self._stopped_because or self.commits.failed_because:
                 continue
             waiter = waiting.waiter
             cards = self.waitlist.cards_led_by(waiter)
@@ -289,70 +331,10 @@ class Engine:
                 if first is not None and first.number not in pending:
                     heapq.heappush(pending, first.number)
 
-    def _end(self, ended: Iterable[LeaseEnded], *, in_use: bool = False) -> None:
-        """Ends leases, takes their memory back, and gives their units on once the card is quiet.
-
-        ``in_use`` says that their process lives and has not let go of them.
-        """
-        queues: dict[QueueKey, None] = {}
-        for event in ended:
-            lease = self.ledger.leases[event.lease_id]
-            self._commit(event)
-            is_quiet = self.backend.end(lease.id, self._when_quiet(lease.id) if in_use else None)
-            if event.is_violent and is_quiet:
-                self._commit(self.ledger.decide_quiet(lease.id))
-            queues.update(dict.fromkeys((lease.card, pool) for pool in lease.pools))
-        self._serve_waiters(queues)
-
-    def _when_quiet(self, lease_id: LeaseId) -> Callable[[], None]:
-        """What a back end calls, from any thread, once nothing uses the units of a lease any more."""
-        loop = asyncio.get_running_loop()
-
-        def tell() -> None:
-            loop.call_soon_threadsafe(self._quiet, lease_id)
-
-        return tell
-
-    def _quiet(self, lease_id: LeaseId) -> None:
-        with _FailStop(self):
-            event = self.ledger.decide_quiet(lease_id)
-            self._commit(event)
-            self._serve_waiters([(event.card, allotment.pool) for allotment in event.allotments])
-
-    def _commit(self, event: Event) -> None:
-        """Applies an event, and queues it for the store in the same order."""
-        self.has_changed = True
-        lease_id = getattr(event, "lease_id", None)
-        before = self.ledger.leases.get(lease_id) if lease_id else None
-        self.ledger.apply(event)
-        revision = self.ledger.revision
-        self.store.append(revision, event)
-        lease = event.lease if isinstance(event, Granted) else before
-        happening = describe(event, lease, revision=revision, wall_ns=self.clock.wall_ns())
-        if happening is not None:
-            self.log.add(happening)
-
     def _check_serving(self) -> None:
-        if self._stopped_because:
-            raise ShuttingDown(self._stopped_because)
+        if because := self.commits.failed_because or self._stopped_because:
+            raise ShuttingDown(because)
 
-
-class _FailStop:
-    """Round everything that may change state: stops the daemon on a mistake of our own.
-
-    A refusal has changed nothing and passes. So does any other exception before the first change, which then costs only
-    the call that met it; but a failed assert, or an exception after a change, leaves the books in doubt.
-    """
-
-    __slots__ = ("_engine",)
-
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
-
-    def __enter__(self) -> None:
-        self._engine.has_changed = False
-
-    def __exit__(self, kind: type[BaseException] | None, fault: BaseException | None, trace: object) -> None:
-        is_refusal = isinstance(fault, Refusal)
-        if fault is not None and not is_refusal and (self._engine.has_changed or isinstance(fault, AssertionError)):
-            self._engine.fail()
+    def _check_room(self) -> None:
+        if self.store.full_because:
+            raise StoreFull(self.store.full_because)

@@ -10,7 +10,18 @@ from rm.core.errors import QuotaExceeded, ShuttingDown
 from rm.core.lease import Lease
 from rm.core.types import Holder
 
-Kind = Literal["granted", "extended", "units_returned", "ended", "units_quiet", "reserved", "unreserved", "resync"]
+Kind = Literal[
+    "started",
+    "granted",
+    "extended",
+    "units_returned",
+    "revoking",
+    "ended",
+    "units_quiet",
+    "reserved",
+    "unreserved",
+    "resync",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,16 +45,19 @@ def describe(event: events.Event, lease: Lease | None, *, revision: int, wall_ns
     kind: Kind
     cause = ""
     match event:
+        case events.Started(epoch):
+            kind, text = "started", f"the daemon started, for the {epoch}. time on this state"
         case events.Granted():
             kind, text = "granted", f"{who} was granted {', '.join(sorted(event.lease.pools))}"
         case events.Extended(_, allotments):
             kind, text = "extended", f"{who} got more {', '.join(sorted({one.pool for one in allotments}))}"
         case events.UnitsReturned():
             kind, text = "units_returned", f"{who} gave back some units"
+        case events.RevocationBegan(_, cause):
+            kind, text = "revoking", f"{who} is told to end: {cause}"
         case events.LeaseEnded(_, cause):
             kind, text = "ended", f"{who} ended: {cause}"
-        case events.UnitsQuiet(quiet_id, card):
-            lease_id = quiet_id
+        case events.UnitsQuiet(quiet_id):
             kind, text = "units_quiet", f"the units of {quiet_id} are proven quiet"
         case events.Reserved(spec):
             card = spec.card

@@ -1,14 +1,19 @@
 """Puts the service on its sockets: the gRPC server with its options, health and reflection, and the session socket."""
 
 import os
+from dataclasses import asdict
 from pathlib import Path
 
 import grpc
+import structlog
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from rm.core import limits
+from rm.core.lease import Lease
+from rm.devices.host import boot_id
 from rm.service.engine import Engine
+from rm.service.restart import resume
 from rm.service.servicer import Servicer
 from rm.service.session_socket import SessionSocket
 from rm.service.sessions import Session, Sessions
@@ -20,6 +25,7 @@ GRPC_SOCKET = "rm.sock"
 SESSION_SOCKET = "session.sock"
 UNIX_PATH_BYTES_MAX = 107  # sun_path of the kernel, less the closing zero
 STOP_GRACE_S = 2.0
+_log = structlog.get_logger(__name__)
 
 # The defaults drop bursts of over 1,000 calls, notice a peer that hangs after 60 s whatever the keepalive says, cut off
 # clients that ping often, and share a TCP port between two daemons.
@@ -35,32 +41,43 @@ SERVER_OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.max_concurrent_streams", 32_768),
     ("grpc.max_receive_message_length", limits.MESSAGE_BYTES_MAX),
     ("grpc.server_handshake_timeout_ms", 5_000),
+    ("grpc.max_connection_idle_ms", 600_000),
 )
 
 
 class Server:
     """Everything that listens."""
 
-    def __init__(self, engine: Engine, *, admin_uids: frozenset[int]) -> None:
+    def __init__(self, engine: Engine, *, admin_uids: frozenset[int], kills_to_fence: bool = False) -> None:
+        """``kills_to_fence``: a process that must be fenced, and cannot be by other means, is killed."""
         self._engine = engine
-        self._sessions = Sessions(self._on_death)
+        self._sessions = Sessions(self._on_death, admin_uids=admin_uids)
         self._session_socket = SessionSocket(engine, self._sessions)
-        self._servicer = Servicer(engine, self._sessions, admin_uids=admin_uids, pid=os.getpid())
+        self._servicer = Servicer(
+            engine, self._sessions, is_connected=self._session_socket.is_connected, pid=os.getpid()
+        )
+        self._kills_to_fence = kills_to_fence
+        engine.news.out_of_reach = self._on_out_of_reach
         self._health = health.aio.HealthServicer()
         self._timer = Timer(engine)
         self._grpc: grpc.aio.Server | None = None
 
     async def start(self, run_directory: Path, *, socket_mode: int = 0o666, group_id: int = -1) -> None:
-        """Listens on both sockets of ``run_directory``, which must be locked: what lies there is stale.
+        """Takes up the leases of before, then listens in ``run_directory``, which is locked: what lies there is stale.
 
         Raises:
             OSError: a socket cannot be made there.
+            CardsDiffer: the state is of other cards.
+            ShuttingDown: the store failed.
         """
         grpc_path, session_path = run_directory / GRPC_SOCKET, run_directory / SESSION_SOCKET
         for path in (grpc_path, session_path):
             if len(os.fsencode(path)) > UNIX_PATH_BYTES_MAX:
                 raise OSError(f"the path of a socket has at most {UNIX_PATH_BYTES_MAX} bytes: {path}")
             path.unlink(missing_ok=True)
+        resumed = resume(self._engine, boot_id=boot_id(), is_alive=self._sessions.resume)
+        await self._engine.synced()
+        _log.info("resumed", **asdict(resumed))
         server = grpc.aio.server(options=SERVER_OPTIONS)
         pb_grpc.add_ResourceManagerServiceServicer_to_server(self._servicer, server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
@@ -91,4 +108,11 @@ class Server:
         self._engine.backend.close()
 
     def _on_death(self, session: Session) -> None:
-        self._engine.end_session(session.id, "process died", is_violent=True)
+        if not self._engine.commits.failed_because:
+            self._engine.end_session(session.id, "process died", is_violent=True)
+
+    def _on_out_of_reach(self, lease: Lease) -> None:
+        session = self._sessions.get(lease.session)
+        _log.warning("a lease cannot be fenced", lease=lease.id, pid=lease.holder.pid, kills=self._kills_to_fence)
+        if session is not None and self._kills_to_fence:
+            session.kill()

@@ -10,7 +10,7 @@ from typing import Any, NoReturn, TypeVar
 import grpc
 import structlog
 
-from rm.core import limits, report
+from rm.core import limits, report, snapshot
 from rm.core.card import Card
 from rm.core.claims import Asker, Wish, pools_of
 from rm.core.errors import InvalidRequest, LeaseNotFound, Refusal, SessionUnknown
@@ -23,6 +23,7 @@ from rm.service.engine import Engine
 from rm.service.event_log import Watcher
 from rm.service.sessions import Sessions, command_of
 from rm.service.status import ERROR_TRAILER, code_of, detail_of, text_of
+from rm.store.damage import StoreDamaged
 from rmapi.v1 import resource_manager_pb2 as pb
 from rmapi.v1 import resource_manager_pb2_grpc as pb_grpc
 from rmapi.v1 import types_pb2
@@ -56,6 +57,18 @@ def _refusals_told(method: Method[RequestT, ResponseT]) -> Method[RequestT, Resp
     return told
 
 
+def _reads(build: Callable[[Any, RequestT, Context], Any]) -> Method[RequestT, Any]:
+    """Round methods that only read: an answer is put together in one turn, and leaves once all it has seen is safe."""
+
+    @wraps(build)
+    async def read(self: "Servicer", request: RequestT, context: Context) -> Any:  # noqa: ANN401 - one of many messages
+        response = build(self, request, context)
+        response.revision = await self.engine.synced()
+        return response
+
+    return _refusals_told(read)
+
+
 async def _abort(context: Context, refusal: Refusal) -> NoReturn:
     trailer = ((ERROR_TRAILER, detail_of(refusal).SerializeToString()),)
     await context.abort(code_of(refusal), text_of(refusal), trailer)
@@ -63,12 +76,14 @@ async def _abort(context: Context, refusal: Refusal) -> NoReturn:
 
 
 class Servicer(pb_grpc.ResourceManagerServiceServicer):
-    """The service. ``admin_uids`` may use everybody's reservations."""
+    """The service. ``is_connected`` tells whether a session's process can be reached."""
 
-    def __init__(self, engine: Engine, sessions: Sessions, *, admin_uids: frozenset[int], pid: int) -> None:
+    def __init__(
+        self, engine: Engine, sessions: Sessions, *, is_connected: Callable[[SessionId], bool], pid: int
+    ) -> None:
         self.engine = engine
         self._sessions = sessions
-        self._admin_uids = admin_uids
+        self._is_connected = is_connected
         self._pid = pid
         self._started_ns = engine.clock.monotonic_ns()
 
@@ -80,14 +95,14 @@ class Servicer(pb_grpc.ResourceManagerServiceServicer):
         wish = Wish(
             asker=self._asker(context),
             claims=convert.claims_from(request.claims),
-            request_id=_request_id(request.request_id),
+            request_id=convert.request_id_from(request.request_id),
             fingerprint=_fingerprint(request),
             card=CardId(request.card) if request.card else None,
             ttl_ns=_ttl_ns(request),
             label=request.label,
         )
         lease = await self.engine.acquire(wish, wait_ns=convert.duration_ns(request.wait_duration))
-        return pb.AcquireResponse(lease=self._lease(lease), revision=self.engine.ledger.revision)
+        return pb.AcquireResponse(lease=self._lease(lease), revision=self.engine.store.synced.revision)
 
     @_refusals_told
     async def Extend(self, request: pb.ExtendRequest, context: Context) -> pb.ExtendResponse:
@@ -96,7 +111,7 @@ class Servicer(pb_grpc.ResourceManagerServiceServicer):
         lease = await self.engine.extend(
             LeaseId(request.lease_id), convert.claims_from(request.claims), asker, _request(asker, request)
         )
-        return pb.ExtendResponse(lease=self._lease(lease), revision=self.engine.ledger.revision)
+        return pb.ExtendResponse(lease=self._lease(lease), revision=self.engine.store.synced.revision)
 
     @_refusals_told
     async def GiveBack(self, request: pb.GiveBackRequest, context: Context) -> pb.GiveBackResponse:
@@ -112,7 +127,7 @@ class Servicer(pb_grpc.ResourceManagerServiceServicer):
             to_pool=request.to_pool,
         )
         message = self._lease(lease) if lease else types_pb2.Lease(id=request.lease_id)
-        return pb.GiveBackResponse(lease=message, revision=self.engine.ledger.revision)
+        return pb.GiveBackResponse(lease=message, revision=self.engine.store.synced.revision)
 
     @_refusals_told
     async def Release(self, request: pb.ReleaseRequest, context: Context) -> pb.ReleaseResponse:
@@ -122,33 +137,41 @@ class Servicer(pb_grpc.ResourceManagerServiceServicer):
             case "lease_id":
                 released = await self.engine.release(LeaseId(request.lease_id), asker, to_pool=request.to_pool)
             case "request_id":
-                released = await self.engine.forgo(asker.session, _request_id(request.request_id))
+                released = await self.engine.forgo(asker.session, convert.request_id_from(request.request_id))
             case _:
                 raise InvalidRequest("a release names a lease or a request")
-        return pb.ReleaseResponse(released=released, revision=self.engine.ledger.revision)
+        return pb.ReleaseResponse(released=released, revision=self.engine.store.synced.revision)
 
     @_refusals_told
     async def KeepAlive(self, request: pb.KeepAliveRequest, context: Context) -> pb.KeepAliveResponse:
         """Renews leases."""
         lease_ids = [LeaseId(lease_id) for lease_id in request.lease_ids]
         lost = self.engine.keep_alive(self._asker(context).session, lease_ids)
-        return pb.KeepAliveResponse(lost_lease_ids=lost, revision=self.engine.ledger.revision)
+        return pb.KeepAliveResponse(lost_lease_ids=lost, revision=self.engine.store.synced.revision)
+
+    @_refusals_told
+    async def Revoke(self, request: pb.RevokeRequest, context: Context) -> pb.RevokeResponse:
+        """Has an admin end somebody's lease."""
+        asker, cause = self._asker(context), request.cause or "revoked"
+        notice_ns = limits.NOTICE_NS_DEFAULT
+        if request.HasField("notice_duration"):
+            notice_ns = convert.duration_ns(request.notice_duration)
+        revoked = await self.engine.revoke(LeaseId(request.lease_id), asker, cause, notice_ns=notice_ns)
+        return pb.RevokeResponse(revoked=revoked, revision=self.engine.store.synced.revision)
 
     # What only reads.
 
-    @_refusals_told
-    async def GetLease(self, request: pb.GetLeaseRequest, context: Context) -> pb.GetLeaseResponse:
+    @_reads
+    def GetLease(self, request: pb.GetLeaseRequest, context: Context) -> pb.GetLeaseResponse:
         """Returns one live lease."""
-        revision = await self.engine.synced()
         lease = self.engine.ledger.leases.get(LeaseId(request.lease_id))
         if lease is None:
             raise LeaseNotFound(f"there is no live lease {request.lease_id!r}", lease=request.lease_id)
-        return pb.GetLeaseResponse(lease=self._lease(lease, with_use=True), revision=revision)
+        return pb.GetLeaseResponse(lease=self._lease(lease, with_use=True))
 
-    @_refusals_told
-    async def ListLeases(self, request: pb.ListLeasesRequest, context: Context) -> pb.ListLeasesResponse:
+    @_reads
+    def ListLeases(self, request: pb.ListLeasesRequest, context: Context) -> pb.ListLeasesResponse:
         """Lists live leases, oldest first, in pages."""
-        revision = await self.engine.synced()
         size = request.page_size or limits.LEASES_PER_PAGE_MAX
         check_range("leases in a page", size, limits.LEASES_PER_PAGE_MAX)
         token = request.page_token
@@ -160,23 +183,21 @@ class Servicer(pb_grpc.ResourceManagerServiceServicer):
             lease for lease in leases if lease.token > after and (not request.pool or request.pool in lease.pools)
         )
         page = list(islice(wanted, size + 1))
-        response = pb.ListLeasesResponse(revision=revision)
+        response = pb.ListLeasesResponse()
         response.leases.extend(self._lease(lease, with_use=True) for lease in page[:size])
         if len(page) > size:
             response.next_page_token = str(page[size - 1].token)
         return response
 
-    @_refusals_told
-    async def ListCards(self, request: pb.ListCardsRequest, context: Context) -> pb.ListCardsResponse:
+    @_reads
+    def ListCards(self, request: pb.ListCardsRequest, context: Context) -> pb.ListCardsResponse:
         """Lists the cards with the state of their pools."""
-        revision = await self.engine.synced()
         cards = [self._card(card) for card in self.engine.ledger.cards.values()]
-        return pb.ListCardsResponse(cards=cards, revision=revision)
+        return pb.ListCardsResponse(cards=cards)
 
-    @_refusals_told
-    async def GetBitmap(self, request: pb.GetBitmapRequest, context: Context) -> pb.GetBitmapResponse:
+    @_reads
+    def GetBitmap(self, request: pb.GetBitmapRequest, context: Context) -> pb.GetBitmapResponse:
         """Returns the bitmaps of one pool."""
-        revision = await self.engine.synced()
         cards = self.engine.ledger.cards
         card = cards.get(CardId(request.card)) if request.card else next(iter(cards.values()))
         if card is None:
@@ -186,12 +207,11 @@ class Servicer(pb_grpc.ResourceManagerServiceServicer):
             there = ", ".join(card.pools)
             raise InvalidRequest(f"card {card.id} has no pool {request.pool!r}; it has {there}", pool=request.pool)
         status = convert.pool_to(pool, waiter_count=self._waiter_count(card, pool.spec.name), used_bytes=0)
-        return pb.GetBitmapResponse(bitmap=convert.bitmap_to(card, pool, status), revision=revision)
+        return pb.GetBitmapResponse(bitmap=convert.bitmap_to(card, pool, status))
 
-    @_refusals_told
-    async def GetStatus(self, request: pb.GetStatusRequest, context: Context) -> pb.GetStatusResponse:
+    @_reads
+    def GetStatus(self, request: pb.GetStatusRequest, context: Context) -> pb.GetStatusResponse:
         """Returns what an operator wants to know at a glance."""
-        revision = await self.engine.synced()
         durability = pb.GetStatusResponse.Durability
         is_durable = self.engine.store.is_durable
         uptime_ns = self.engine.clock.monotonic_ns() - self._started_ns
@@ -203,8 +223,8 @@ class Servicer(pb_grpc.ResourceManagerServiceServicer):
             waiter_count=len(self.engine.waitlist),
             uptime_duration=convert.duration_to(uptime_ns),
             pid=self._pid,
-            warnings=self.engine.backend.warnings,
-            revision=revision,
+            warnings=self._warnings(),
+            epoch=self.engine.ledger.epoch,
         )
 
     async def WatchEvents(
@@ -216,12 +236,10 @@ class Servicer(pb_grpc.ResourceManagerServiceServicer):
             check_range("past events", request.past_count, limits.EVENTS_REMEMBERED, least=0)
             watcher = self.engine.log.watch()
             past = self.engine.log.past(request.past_count)
-            await self.engine.synced()
             for happening in past:
                 yield pb.WatchEventsResponse(event=convert.event_to(happening))
             while request.follow:
                 happening = await watcher.next()
-                await self.engine.store.synced(happening.revision)
                 yield pb.WatchEventsResponse(event=convert.event_to(happening))
         except Refusal as refusal:
             await _abort(context, refusal)
@@ -229,10 +247,9 @@ class Servicer(pb_grpc.ResourceManagerServiceServicer):
             if watcher is not None:
                 self.engine.log.unwatch(watcher)
 
-    @_refusals_told
-    async def Explain(self, request: pb.ExplainRequest, context: Context) -> pb.ExplainResponse:
+    @_reads
+    def Explain(self, request: pb.ExplainRequest, context: Context) -> pb.ExplainResponse:
         """Says what would happen to a request now."""
-        revision = await self.engine.synced()
         ledger = self.engine.ledger
         card = CardId(request.card) if request.card else None
         asker = self._asker(context, may_be_nobody=True)
@@ -244,7 +261,6 @@ class Servicer(pb_grpc.ResourceManagerServiceServicer):
             card=outcome.card or "",
             waiter_count=waiter_count,
             cards=[self._card(one, only=pools) for one in ledger.cards.values() if card in {None, one.id}],
-            revision=revision,
         )
         if outcome.refusal is not None:
             response.refusal.CopyFrom(detail_of(outcome.refusal))
@@ -257,15 +273,21 @@ class Servicer(pb_grpc.ResourceManagerServiceServicer):
     async def CheckConsistency(
         self, request: pb.CheckConsistencyRequest, context: Context
     ) -> pb.CheckConsistencyResponse:
-        """Compares the bitmaps with the leases."""
-        revision = await self.engine.synced()
+        """Compares the bitmaps with the leases, and both with what is on disk."""
         ledger = self.engine.ledger
-        return pb.CheckConsistencyResponse(
-            differences=report.differences(ledger),
-            unit_count=report.unit_count(ledger),
-            lease_count=len(ledger.leases),
-            revision=revision,
+        mine, differences = snapshot.take(ledger), report.differences(ledger)
+        response = pb.CheckConsistencyResponse(
+            unit_count=report.unit_count(ledger), lease_count=len(ledger.leases), revision=ledger.revision
         )
+        try:
+            kept = await self.engine.store.read_back()  # as all that was queued until now makes it
+        except StoreDamaged as damage:
+            differences.append(f"what is on disk cannot be read back: {damage}")
+        else:
+            response.compared_store = kept is not None
+            differences += snapshot.differences(mine, snapshot.take(kept)) if kept is not None else []
+        response.differences.extend(differences)
+        return response
 
     # What the methods share.
 
@@ -287,15 +309,32 @@ class Servicer(pb_grpc.ResourceManagerServiceServicer):
             return _NOBODY
         if not isinstance(session_id, str) or not isinstance(secret, str):
             raise SessionUnknown("the session's id and secret must be text")
-        session = self._sessions.authenticate(session_id, secret)
-        return session.asker(is_admin=session.peer.uid in self._admin_uids)
+        return self._sessions.asker(self._sessions.authenticate(session_id, secret))
 
     def _lease(self, lease: Lease, *, with_use: bool = False) -> types_pb2.Lease:
         used_bytes = self.engine.backend.used_bytes(lease.id) if with_use else 0
         message = convert.lease_to(lease, self.engine.ledger.cards[lease.card], used_bytes=used_bytes)
         if with_use:  # a process may have become another program since
             message.holder.command = command_of(lease.holder.pid) or lease.holder.command
+            message.state, message.revoked_because = self._state(lease)
         return message
+
+    def _state(self, lease: Lease) -> tuple[types_pb2.Lease.State, str]:
+        if because := self.engine.ledger.revoking.get(lease.id):
+            return types_pb2.Lease.STATE_REVOKING, because
+        is_here = self._is_connected(lease.session)
+        return types_pb2.Lease.STATE_HELD if is_here else types_pb2.Lease.STATE_SUSPECT, ""
+
+    def _warnings(self) -> list[str]:
+        warnings = list(self.engine.backend.warnings)
+        if full_because := self.engine.store.full_because:
+            warnings.append(full_because)
+        if quarantine := self.engine.ledger.quarantine:
+            names = ", ".join(islice(quarantine, limits.HOLDERS_PER_REFUSAL_MAX))
+            warnings.append(
+                f"units of {len(quarantine)} ended leases are in quarantine until nobody uses them: {names}"
+            )
+        return warnings
 
     def _card(self, card: Card, only: Set[PoolName] | None = None) -> types_pb2.Card:
         pools = [
@@ -316,13 +355,7 @@ class Servicer(pb_grpc.ResourceManagerServiceServicer):
 
 
 def _request(asker: Asker, message: pb.ExtendRequest | pb.GiveBackRequest) -> Request:
-    return Request(asker.session, _request_id(message.request_id), _fingerprint(message))
-
-
-def _request_id(request_id: int) -> int:
-    if request_id < 1:
-        raise InvalidRequest(f"request ids count up from 1, {request_id} is none", request_id=request_id)
-    return request_id
+    return Request(asker.session, convert.request_id_from(message.request_id), _fingerprint(message))
 
 
 def _fingerprint(message: pb.AcquireRequest | pb.ExtendRequest | pb.GiveBackRequest) -> bytes:

@@ -12,6 +12,7 @@ ERROR_TRAILER = "rmapi-error-bin"
 _CODES: dict[type[Refusal], grpc.StatusCode] = {
     errors.InvalidRequest: grpc.StatusCode.INVALID_ARGUMENT,
     errors.PoolExhausted: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    errors.StoreFull: grpc.StatusCode.RESOURCE_EXHAUSTED,
     errors.WaitTimedOut: grpc.StatusCode.RESOURCE_EXHAUSTED,
     errors.QuotaExceeded: grpc.StatusCode.RESOURCE_EXHAUSTED,
     errors.UnitHeld: grpc.StatusCode.FAILED_PRECONDITION,

@@ -67,7 +67,7 @@ class Timer:
         """Without a timer no lease would ever end: stops the daemon."""
         if not task.cancelled():
             _log.error("the timer failed", fault=repr(task.exception()))
-            self._engine.fail()
+            self._engine.commits.fail("the timer failed: without it no lease would ever end")
 
     def _seconds_to_next(self) -> float:
         """Up to a period; less where a wait ends sooner."""

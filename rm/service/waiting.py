@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from itertools import count
 
 from rm.core.claims import Wish
-from rm.core.errors import InvalidRequest, PoolExhausted, Refusal
+from rm.core.errors import InvalidRequest, PoolExhausted, Refusal, WaitTimedOut
 from rm.core.lease import Lease
+from rm.core.ledger import Ledger
+from rm.core.report import explain
 from rm.core.types import CardId, PoolName
 from rm.core.waitlist import Waiter, Waitlist
 
@@ -96,6 +98,15 @@ class WaitingRoom:
             _, number = heapq.heappop(self._deadlines)
             if number in self._by_number:
                 yield self._by_number[number].waiter
+
+    def timed_out(self, waiter: Waiter, ledger: Ledger, *, full_because: str) -> WaitTimedOut:
+        """Why a request that waited long enough was not granted."""
+        refusal = explain(ledger, waiter.wish).refusal
+        if full_because:
+            return WaitTimedOut(f"waited long enough: {full_because}")
+        if refusal is None:
+            return WaitTimedOut("waited long enough, behind others")
+        return WaitTimedOut(f"waited long enough: {refusal}", **refusal.facts)
 
     def next_deadline_ns(self) -> int | None:
         """When the next wait ends, or one that has been answered since would have."""

@@ -16,7 +16,7 @@ class Synced:
         self.revision = revision
         self._numbers = count()
         self._then: list[tuple[int, int, Callable[[], None], Callable[[Refusal], None]]] = []
-        self._failed: Refusal | None = None
+        self.failed: Refusal | None = None
 
     def when(
         self, revision: int, then: Callable[[], None], or_else: Callable[[Refusal], None] = lambda refusal: None
@@ -27,8 +27,8 @@ class Synced:
         """
         if revision <= self.revision:
             then()
-        elif self._failed is not None:
-            or_else(self._failed)
+        elif self.failed is not None:
+            or_else(self.failed)
         else:
             heapq.heappush(self._then, (revision, next(self._numbers), then, or_else))
 
@@ -63,7 +63,7 @@ class Synced:
 
     def fail(self, why: str) -> None:
         """Nothing more will ever be safe: sends everybody away who waits, and whoever comes."""
-        self._failed = ShuttingDown(why)
+        self.failed = ShuttingDown(why)
         waiting, self._then = self._then, []
         for _, _, _, or_else in sorted(waiting, key=lambda entry: entry[:2]):
-            or_else(self._failed)
+            or_else(self.failed)

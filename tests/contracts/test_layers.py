@@ -25,7 +25,7 @@ TABLE = (
     # where                          may import                                         only inside functions
     Row("rm/__init__.py", ""),
     Row("rm/core", "rm.core bitarray"),
-    Row("rm/store", "rm.core rm.store"),
+    Row("rm/store", "rm.core rm.store msgspec structlog"),
     Row("rm/devices", "rm.core rm.devices"),
     Row("rm/service", f"rm.core rm.store rm.devices rm.service structlog grpc_health grpc_reflection {_GRPC}"),
     Row("rm/daemon", f"rm leasehold.quantity leasehold.address leasehold.cli.parameters click structlog {_GRPC}"),

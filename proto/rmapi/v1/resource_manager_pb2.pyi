@@ -109,6 +109,24 @@ class KeepAliveResponse(_message.Message):
     revision: int
     def __init__(self, lost_lease_ids: _Optional[_Iterable[str]] = ..., revision: _Optional[int] = ...) -> None: ...
 
+class RevokeRequest(_message.Message):
+    __slots__ = ("lease_id", "notice_duration", "cause")
+    LEASE_ID_FIELD_NUMBER: _ClassVar[int]
+    NOTICE_DURATION_FIELD_NUMBER: _ClassVar[int]
+    CAUSE_FIELD_NUMBER: _ClassVar[int]
+    lease_id: str
+    notice_duration: _duration_pb2.Duration
+    cause: str
+    def __init__(self, lease_id: _Optional[str] = ..., notice_duration: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., cause: _Optional[str] = ...) -> None: ...
+
+class RevokeResponse(_message.Message):
+    __slots__ = ("revoked", "revision")
+    REVOKED_FIELD_NUMBER: _ClassVar[int]
+    REVISION_FIELD_NUMBER: _ClassVar[int]
+    revoked: bool
+    revision: int
+    def __init__(self, revoked: bool = ..., revision: _Optional[int] = ...) -> None: ...
+
 class GetLeaseRequest(_message.Message):
     __slots__ = ("lease_id",)
     LEASE_ID_FIELD_NUMBER: _ClassVar[int]
@@ -176,7 +194,7 @@ class GetStatusRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class GetStatusResponse(_message.Message):
-    __slots__ = ("version", "durability", "session_count", "lease_count", "waiter_count", "uptime_duration", "pid", "warnings", "revision")
+    __slots__ = ("version", "durability", "session_count", "lease_count", "waiter_count", "uptime_duration", "pid", "warnings", "revision", "epoch")
     class Durability(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         DURABILITY_UNSPECIFIED: _ClassVar[GetStatusResponse.Durability]
@@ -194,6 +212,7 @@ class GetStatusResponse(_message.Message):
     PID_FIELD_NUMBER: _ClassVar[int]
     WARNINGS_FIELD_NUMBER: _ClassVar[int]
     REVISION_FIELD_NUMBER: _ClassVar[int]
+    EPOCH_FIELD_NUMBER: _ClassVar[int]
     version: str
     durability: GetStatusResponse.Durability
     session_count: int
@@ -203,7 +222,8 @@ class GetStatusResponse(_message.Message):
     pid: int
     warnings: _containers.RepeatedScalarFieldContainer[str]
     revision: int
-    def __init__(self, version: _Optional[str] = ..., durability: _Optional[_Union[GetStatusResponse.Durability, str]] = ..., session_count: _Optional[int] = ..., lease_count: _Optional[int] = ..., waiter_count: _Optional[int] = ..., uptime_duration: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., pid: _Optional[int] = ..., warnings: _Optional[_Iterable[str]] = ..., revision: _Optional[int] = ...) -> None: ...
+    epoch: int
+    def __init__(self, version: _Optional[str] = ..., durability: _Optional[_Union[GetStatusResponse.Durability, str]] = ..., session_count: _Optional[int] = ..., lease_count: _Optional[int] = ..., waiter_count: _Optional[int] = ..., uptime_duration: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., pid: _Optional[int] = ..., warnings: _Optional[_Iterable[str]] = ..., revision: _Optional[int] = ..., epoch: _Optional[int] = ...) -> None: ...
 
 class WatchEventsRequest(_message.Message):
     __slots__ = ("past_count", "follow")
@@ -250,13 +270,15 @@ class CheckConsistencyRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class CheckConsistencyResponse(_message.Message):
-    __slots__ = ("differences", "unit_count", "lease_count", "revision")
+    __slots__ = ("differences", "unit_count", "lease_count", "compared_store", "revision")
     DIFFERENCES_FIELD_NUMBER: _ClassVar[int]
     UNIT_COUNT_FIELD_NUMBER: _ClassVar[int]
     LEASE_COUNT_FIELD_NUMBER: _ClassVar[int]
+    COMPARED_STORE_FIELD_NUMBER: _ClassVar[int]
     REVISION_FIELD_NUMBER: _ClassVar[int]
     differences: _containers.RepeatedScalarFieldContainer[str]
     unit_count: int
     lease_count: int
+    compared_store: bool
     revision: int
-    def __init__(self, differences: _Optional[_Iterable[str]] = ..., unit_count: _Optional[int] = ..., lease_count: _Optional[int] = ..., revision: _Optional[int] = ...) -> None: ...
+    def __init__(self, differences: _Optional[_Iterable[str]] = ..., unit_count: _Optional[int] = ..., lease_count: _Optional[int] = ..., compared_store: bool = ..., revision: _Optional[int] = ...) -> None: ...

@@ -69,6 +69,11 @@ class ResourceManagerServiceStub(object):
                 request_serializer=rmapi_dot_v1_dot_resource__manager__pb2.KeepAliveRequest.SerializeToString,
                 response_deserializer=rmapi_dot_v1_dot_resource__manager__pb2.KeepAliveResponse.FromString,
                 _registered_method=True)
+        self.Revoke = channel.unary_unary(
+                '/rmapi.v1.ResourceManagerService/Revoke',
+                request_serializer=rmapi_dot_v1_dot_resource__manager__pb2.RevokeRequest.SerializeToString,
+                response_deserializer=rmapi_dot_v1_dot_resource__manager__pb2.RevokeResponse.FromString,
+                _registered_method=True)
         self.GetLease = channel.unary_unary(
                 '/rmapi.v1.ResourceManagerService/GetLease',
                 request_serializer=rmapi_dot_v1_dot_resource__manager__pb2.GetLeaseRequest.SerializeToString,
@@ -135,6 +140,7 @@ class ResourceManagerServiceServicer(object):
         * `RESOURCE_EXHAUSTED`, reason `POOL_EXHAUSTED`: not now, and no `wait_duration` was given. Retry later or wait.
         * `RESOURCE_EXHAUSTED`, reason `WAIT_TIMED_OUT`: not within `wait_duration`.
         * `RESOURCE_EXHAUSTED`, reason `QUOTA_EXCEEDED`: the session has its most leases or waiters. Release some first.
+        * `RESOURCE_EXHAUSTED`, reason `STORE_FULL`: the disk under the daemon's state is full. Release or wait.
         * `FAILED_PRECONDITION`, reason `UNIT_HELD`: a unit claimed by id has a holder, named in the facts.
         * `PERMISSION_DENIED`, reason `NOT_OWNER`: a reserved unit, and the reservation is another user's.
         * `NOT_FOUND`, reason `LEASE_GONE`: this `request_id` was granted once and that lease has ended.
@@ -176,10 +182,23 @@ class ResourceManagerServiceServicer(object):
     def KeepAlive(self, request, context):
         """Moves the deadlines of the named leases to one ttl from now, and says which of them are no longer live.
 
-        Idempotent. It never shortens a deadline and never revives a lease. It does not wait for the disk.
+        Idempotent. It never shortens a deadline and never revives a lease. It does not wait for the disk, and so tells of
+        no end before that is on disk. It also says which grants reached the client: a lease of this session that is left
+        out for two periods (thirds of its ttl, 5 s at least) is taken back.
 
         Errors:
         * `PERMISSION_DENIED`, reason `NOT_OWNER`: one of them is another session's; none was renewed.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Revoke(self, request, context):
+        """Ends somebody's lease: its holder is told, and fenced once the notice is over. Idempotent.
+
+        Errors:
+        * `PERMISSION_DENIED`, reason `NOT_OWNER`: the caller is neither root nor the daemon's own user. Do not retry.
+        * `NOT_FOUND`, reason `LEASE_NOT_FOUND`: there never was such a lease. Nothing to do.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -246,7 +265,8 @@ class ResourceManagerServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def CheckConsistency(self, request, context):
-        """Compares the bitmaps with the leases, unit by unit, and returns every difference. It changes nothing.
+        """Compares the bitmaps with the leases, unit by unit, and both with what is on disk, and returns every difference. It
+        changes nothing.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -279,6 +299,11 @@ def add_ResourceManagerServiceServicer_to_server(servicer, server):
                     servicer.KeepAlive,
                     request_deserializer=rmapi_dot_v1_dot_resource__manager__pb2.KeepAliveRequest.FromString,
                     response_serializer=rmapi_dot_v1_dot_resource__manager__pb2.KeepAliveResponse.SerializeToString,
+            ),
+            'Revoke': grpc.unary_unary_rpc_method_handler(
+                    servicer.Revoke,
+                    request_deserializer=rmapi_dot_v1_dot_resource__manager__pb2.RevokeRequest.FromString,
+                    response_serializer=rmapi_dot_v1_dot_resource__manager__pb2.RevokeResponse.SerializeToString,
             ),
             'GetLease': grpc.unary_unary_rpc_method_handler(
                     servicer.GetLease,
@@ -466,6 +491,33 @@ class ResourceManagerService(object):
             '/rmapi.v1.ResourceManagerService/KeepAlive',
             rmapi_dot_v1_dot_resource__manager__pb2.KeepAliveRequest.SerializeToString,
             rmapi_dot_v1_dot_resource__manager__pb2.KeepAliveResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Revoke(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/rmapi.v1.ResourceManagerService/Revoke',
+            rmapi_dot_v1_dot_resource__manager__pb2.RevokeRequest.SerializeToString,
+            rmapi_dot_v1_dot_resource__manager__pb2.RevokeResponse.FromString,
             options,
             channel_credentials,
             insecure,

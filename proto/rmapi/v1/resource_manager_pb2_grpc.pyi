@@ -58,6 +58,7 @@ class ResourceManagerServiceStub:
     * `RESOURCE_EXHAUSTED`, reason `POOL_EXHAUSTED`: not now, and no `wait_duration` was given. Retry later or wait.
     * `RESOURCE_EXHAUSTED`, reason `WAIT_TIMED_OUT`: not within `wait_duration`.
     * `RESOURCE_EXHAUSTED`, reason `QUOTA_EXCEEDED`: the session has its most leases or waiters. Release some first.
+    * `RESOURCE_EXHAUSTED`, reason `STORE_FULL`: the disk under the daemon's state is full. Release or wait.
     * `FAILED_PRECONDITION`, reason `UNIT_HELD`: a unit claimed by id has a holder, named in the facts.
     * `PERMISSION_DENIED`, reason `NOT_OWNER`: a reserved unit, and the reservation is another user's.
     * `NOT_FOUND`, reason `LEASE_GONE`: this `request_id` was granted once and that lease has ended.
@@ -83,10 +84,19 @@ class ResourceManagerServiceStub:
     KeepAlive: _grpc.UnaryUnaryMultiCallable[_resource_manager_pb2.KeepAliveRequest, _resource_manager_pb2.KeepAliveResponse]
     """Moves the deadlines of the named leases to one ttl from now, and says which of them are no longer live.
 
-    Idempotent. It never shortens a deadline and never revives a lease. It does not wait for the disk.
+    Idempotent. It never shortens a deadline and never revives a lease. It does not wait for the disk, and so tells of
+    no end before that is on disk. It also says which grants reached the client: a lease of this session that is left
+    out for two periods (thirds of its ttl, 5 s at least) is taken back.
 
     Errors:
     * `PERMISSION_DENIED`, reason `NOT_OWNER`: one of them is another session's; none was renewed.
+    """
+    Revoke: _grpc.UnaryUnaryMultiCallable[_resource_manager_pb2.RevokeRequest, _resource_manager_pb2.RevokeResponse]
+    """Ends somebody's lease: its holder is told, and fenced once the notice is over. Idempotent.
+
+    Errors:
+    * `PERMISSION_DENIED`, reason `NOT_OWNER`: the caller is neither root nor the daemon's own user. Do not retry.
+    * `NOT_FOUND`, reason `LEASE_NOT_FOUND`: there never was such a lease. Nothing to do.
     """
     GetLease: _grpc.UnaryUnaryMultiCallable[_resource_manager_pb2.GetLeaseRequest, _resource_manager_pb2.GetLeaseResponse]
     """Returns one live lease.
@@ -117,7 +127,9 @@ class ResourceManagerServiceStub:
     Explain: _grpc.UnaryUnaryMultiCallable[_resource_manager_pb2.ExplainRequest, _resource_manager_pb2.ExplainResponse]
     """Says what would happen to a request now, who is in the way, and what is left; it changes nothing."""
     CheckConsistency: _grpc.UnaryUnaryMultiCallable[_resource_manager_pb2.CheckConsistencyRequest, _resource_manager_pb2.CheckConsistencyResponse]
-    """Compares the bitmaps with the leases, unit by unit, and returns every difference. It changes nothing."""
+    """Compares the bitmaps with the leases, unit by unit, and both with what is on disk, and returns every difference. It
+    changes nothing.
+    """
 
 @_typing.type_check_only
 class ResourceManagerServiceAsyncStub(ResourceManagerServiceStub):
@@ -145,6 +157,7 @@ class ResourceManagerServiceAsyncStub(ResourceManagerServiceStub):
     * `RESOURCE_EXHAUSTED`, reason `POOL_EXHAUSTED`: not now, and no `wait_duration` was given. Retry later or wait.
     * `RESOURCE_EXHAUSTED`, reason `WAIT_TIMED_OUT`: not within `wait_duration`.
     * `RESOURCE_EXHAUSTED`, reason `QUOTA_EXCEEDED`: the session has its most leases or waiters. Release some first.
+    * `RESOURCE_EXHAUSTED`, reason `STORE_FULL`: the disk under the daemon's state is full. Release or wait.
     * `FAILED_PRECONDITION`, reason `UNIT_HELD`: a unit claimed by id has a holder, named in the facts.
     * `PERMISSION_DENIED`, reason `NOT_OWNER`: a reserved unit, and the reservation is another user's.
     * `NOT_FOUND`, reason `LEASE_GONE`: this `request_id` was granted once and that lease has ended.
@@ -170,10 +183,19 @@ class ResourceManagerServiceAsyncStub(ResourceManagerServiceStub):
     KeepAlive: _aio.UnaryUnaryMultiCallable[_resource_manager_pb2.KeepAliveRequest, _resource_manager_pb2.KeepAliveResponse]  # type: ignore[assignment]
     """Moves the deadlines of the named leases to one ttl from now, and says which of them are no longer live.
 
-    Idempotent. It never shortens a deadline and never revives a lease. It does not wait for the disk.
+    Idempotent. It never shortens a deadline and never revives a lease. It does not wait for the disk, and so tells of
+    no end before that is on disk. It also says which grants reached the client: a lease of this session that is left
+    out for two periods (thirds of its ttl, 5 s at least) is taken back.
 
     Errors:
     * `PERMISSION_DENIED`, reason `NOT_OWNER`: one of them is another session's; none was renewed.
+    """
+    Revoke: _aio.UnaryUnaryMultiCallable[_resource_manager_pb2.RevokeRequest, _resource_manager_pb2.RevokeResponse]  # type: ignore[assignment]
+    """Ends somebody's lease: its holder is told, and fenced once the notice is over. Idempotent.
+
+    Errors:
+    * `PERMISSION_DENIED`, reason `NOT_OWNER`: the caller is neither root nor the daemon's own user. Do not retry.
+    * `NOT_FOUND`, reason `LEASE_NOT_FOUND`: there never was such a lease. Nothing to do.
     """
     GetLease: _aio.UnaryUnaryMultiCallable[_resource_manager_pb2.GetLeaseRequest, _resource_manager_pb2.GetLeaseResponse]  # type: ignore[assignment]
     """Returns one live lease.
@@ -204,7 +226,9 @@ class ResourceManagerServiceAsyncStub(ResourceManagerServiceStub):
     Explain: _aio.UnaryUnaryMultiCallable[_resource_manager_pb2.ExplainRequest, _resource_manager_pb2.ExplainResponse]  # type: ignore[assignment]
     """Says what would happen to a request now, who is in the way, and what is left; it changes nothing."""
     CheckConsistency: _aio.UnaryUnaryMultiCallable[_resource_manager_pb2.CheckConsistencyRequest, _resource_manager_pb2.CheckConsistencyResponse]  # type: ignore[assignment]
-    """Compares the bitmaps with the leases, unit by unit, and returns every difference. It changes nothing."""
+    """Compares the bitmaps with the leases, unit by unit, and both with what is on disk, and returns every difference. It
+    changes nothing.
+    """
 
 class ResourceManagerServiceServicer(metaclass=_abc_1.ABCMeta):
     """Hands out leases on the resources of the accelerator cards of one host.
@@ -235,6 +259,7 @@ class ResourceManagerServiceServicer(metaclass=_abc_1.ABCMeta):
         * `RESOURCE_EXHAUSTED`, reason `POOL_EXHAUSTED`: not now, and no `wait_duration` was given. Retry later or wait.
         * `RESOURCE_EXHAUSTED`, reason `WAIT_TIMED_OUT`: not within `wait_duration`.
         * `RESOURCE_EXHAUSTED`, reason `QUOTA_EXCEEDED`: the session has its most leases or waiters. Release some first.
+        * `RESOURCE_EXHAUSTED`, reason `STORE_FULL`: the disk under the daemon's state is full. Release or wait.
         * `FAILED_PRECONDITION`, reason `UNIT_HELD`: a unit claimed by id has a holder, named in the facts.
         * `PERMISSION_DENIED`, reason `NOT_OWNER`: a reserved unit, and the reservation is another user's.
         * `NOT_FOUND`, reason `LEASE_GONE`: this `request_id` was granted once and that lease has ended.
@@ -284,10 +309,25 @@ class ResourceManagerServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_resource_manager_pb2.KeepAliveResponse, _abc.Awaitable[_resource_manager_pb2.KeepAliveResponse]]:
         """Moves the deadlines of the named leases to one ttl from now, and says which of them are no longer live.
 
-        Idempotent. It never shortens a deadline and never revives a lease. It does not wait for the disk.
+        Idempotent. It never shortens a deadline and never revives a lease. It does not wait for the disk, and so tells of
+        no end before that is on disk. It also says which grants reached the client: a lease of this session that is left
+        out for two periods (thirds of its ttl, 5 s at least) is taken back.
 
         Errors:
         * `PERMISSION_DENIED`, reason `NOT_OWNER`: one of them is another session's; none was renewed.
+        """
+
+    @_abc_1.abstractmethod
+    def Revoke(
+        self,
+        request: _resource_manager_pb2.RevokeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_resource_manager_pb2.RevokeResponse, _abc.Awaitable[_resource_manager_pb2.RevokeResponse]]:
+        """Ends somebody's lease: its holder is told, and fenced once the notice is over. Idempotent.
+
+        Errors:
+        * `PERMISSION_DENIED`, reason `NOT_OWNER`: the caller is neither root nor the daemon's own user. Do not retry.
+        * `NOT_FOUND`, reason `LEASE_NOT_FOUND`: there never was such a lease. Nothing to do.
         """
 
     @_abc_1.abstractmethod
@@ -366,6 +406,8 @@ class ResourceManagerServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _resource_manager_pb2.CheckConsistencyRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_resource_manager_pb2.CheckConsistencyResponse, _abc.Awaitable[_resource_manager_pb2.CheckConsistencyResponse]]:
-        """Compares the bitmaps with the leases, unit by unit, and returns every difference. It changes nothing."""
+        """Compares the bitmaps with the leases, unit by unit, and both with what is on disk, and returns every difference. It
+        changes nothing.
+        """
 
 def add_ResourceManagerServiceServicer_to_server(servicer: ResourceManagerServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

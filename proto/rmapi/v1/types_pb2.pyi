@@ -115,7 +115,17 @@ class Holder(_message.Message):
     def __init__(self, pid: _Optional[int] = ..., uid: _Optional[int] = ..., command: _Optional[str] = ...) -> None: ...
 
 class Lease(_message.Message):
-    __slots__ = ("id", "token", "card", "allotments", "session_id", "holder", "label", "ttl_duration", "grant_time", "used_bytes")
+    __slots__ = ("id", "token", "card", "allotments", "session_id", "holder", "label", "ttl_duration", "grant_time", "used_bytes", "state", "revoked_because")
+    class State(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+        __slots__ = ()
+        STATE_UNSPECIFIED: _ClassVar[Lease.State]
+        STATE_HELD: _ClassVar[Lease.State]
+        STATE_SUSPECT: _ClassVar[Lease.State]
+        STATE_REVOKING: _ClassVar[Lease.State]
+    STATE_UNSPECIFIED: Lease.State
+    STATE_HELD: Lease.State
+    STATE_SUSPECT: Lease.State
+    STATE_REVOKING: Lease.State
     ID_FIELD_NUMBER: _ClassVar[int]
     TOKEN_FIELD_NUMBER: _ClassVar[int]
     CARD_FIELD_NUMBER: _ClassVar[int]
@@ -126,6 +136,8 @@ class Lease(_message.Message):
     TTL_DURATION_FIELD_NUMBER: _ClassVar[int]
     GRANT_TIME_FIELD_NUMBER: _ClassVar[int]
     USED_BYTES_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    REVOKED_BECAUSE_FIELD_NUMBER: _ClassVar[int]
     id: str
     token: int
     card: str
@@ -136,7 +148,9 @@ class Lease(_message.Message):
     ttl_duration: _duration_pb2.Duration
     grant_time: _timestamp_pb2.Timestamp
     used_bytes: int
-    def __init__(self, id: _Optional[str] = ..., token: _Optional[int] = ..., card: _Optional[str] = ..., allotments: _Optional[_Iterable[_Union[Allotment, _Mapping]]] = ..., session_id: _Optional[str] = ..., holder: _Optional[_Union[Holder, _Mapping]] = ..., label: _Optional[str] = ..., ttl_duration: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., grant_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., used_bytes: _Optional[int] = ...) -> None: ...
+    state: Lease.State
+    revoked_because: str
+    def __init__(self, id: _Optional[str] = ..., token: _Optional[int] = ..., card: _Optional[str] = ..., allotments: _Optional[_Iterable[_Union[Allotment, _Mapping]]] = ..., session_id: _Optional[str] = ..., holder: _Optional[_Union[Holder, _Mapping]] = ..., label: _Optional[str] = ..., ttl_duration: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., grant_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., used_bytes: _Optional[int] = ..., state: _Optional[_Union[Lease.State, str]] = ..., revoked_because: _Optional[str] = ...) -> None: ...
 
 class PoolStatus(_message.Message):
     __slots__ = ("name", "unit_count", "site_count", "unit_bytes", "slices_per_unit", "total_count", "free_count", "held_count", "reserved_count", "quarantined_count", "largest_run_count", "waiter_count", "used_bytes")
@@ -211,6 +225,8 @@ class Event(_message.Message):
         KIND_RESERVED: _ClassVar[Event.Kind]
         KIND_UNRESERVED: _ClassVar[Event.Kind]
         KIND_RESYNC: _ClassVar[Event.Kind]
+        KIND_REVOKING: _ClassVar[Event.Kind]
+        KIND_STARTED: _ClassVar[Event.Kind]
     KIND_UNSPECIFIED: Event.Kind
     KIND_GRANTED: Event.Kind
     KIND_EXTENDED: Event.Kind
@@ -220,6 +236,8 @@ class Event(_message.Message):
     KIND_RESERVED: Event.Kind
     KIND_UNRESERVED: Event.Kind
     KIND_RESYNC: Event.Kind
+    KIND_REVOKING: Event.Kind
+    KIND_STARTED: Event.Kind
     REVISION_FIELD_NUMBER: _ClassVar[int]
     KIND_FIELD_NUMBER: _ClassVar[int]
     LEASE_ID_FIELD_NUMBER: _ClassVar[int]

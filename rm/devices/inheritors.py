@@ -1,0 +1,120 @@
+"""Who still has a memory file that the daemon has no descriptor of: asks the kernel, process by process.
+
+After a restart of the daemon a window may be out of its reach: its holder did not hand it back, or a forked child of a
+dead holder has it. Such a window is quiet when no process maps it or has it open. Looking costs some 50 us a process,
+so it is done in a thread, for all such windows at once, and only while there are any.
+
+A process that the daemon may not look into is taken to have the window where it is the holder itself, else not. What is
+at stake is memory of the host, never another holder's data: every holder has a file of its own.
+"""
+
+import os
+import threading
+from collections.abc import Callable, Collection, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+
+from rm.core.lease import ANY_WINDOW, WindowMark
+
+NAME_PREFIX = "/memfd:leasehold-"
+_PERIOD_S = 0.25
+
+_File = tuple[int, int]  # device and inode
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Watched:
+    """Windows of one lease, and whom to tell when nobody has them."""
+
+    holder_pid: int
+    marks: tuple[WindowMark, ...]
+    on_quiet: Callable[[], None]
+
+
+class Inheritors:
+    """Watches windows until nobody has them."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._watched: list[_Watched] = []
+        self._is_closed = False
+        self._thread: threading.Thread | None = None
+
+    def watch(self, holder_pid: int, marks: tuple[WindowMark, ...], on_quiet: Callable[[], None]) -> None:
+        """Calls ``on_quiet`` from a thread of its own once no process has any of ``marks``."""
+        with self._changed:
+            self._watched.append(_Watched(holder_pid, marks, on_quiet))
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="inheritors", daemon=True)
+                self._thread.start()
+            self._changed.notify()
+
+    def close(self) -> None:
+        """Watches no longer."""
+        with self._changed:
+            self._is_closed = True
+            self._changed.notify()
+        if self._thread is not None:
+            self._thread.join()
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._watched or self._is_closed)
+                if self._is_closed:
+                    return
+                watched = list(self._watched)
+            files, hidden = _files_in_use()
+            quiet = [one for one in watched if not _has_any(one.holder_pid, one.marks, files, hidden)]
+            with self._changed:
+                self._watched = [one for one in self._watched if one not in quiet]
+                if not quiet:
+                    self._changed.wait_for(lambda: self._is_closed, _PERIOD_S)
+                if self._is_closed:
+                    return
+            for one in quiet:
+                one.on_quiet()
+
+
+def are_in_use(holder_pid: int, marks: tuple[WindowMark, ...]) -> bool:
+    """Whether a process has one of these windows."""
+    return _has_any(holder_pid, marks, *_files_in_use())
+
+
+def _has_any(holder_pid: int, marks: tuple[WindowMark, ...], files: Collection[_File], hidden: Collection[int]) -> bool:
+    if ANY_WINDOW in marks:
+        return bool(files)
+    return holder_pid in hidden or any((mark.device, mark.inode) in files for mark in marks)
+
+
+def _files_in_use() -> tuple[set[_File], set[int]]:
+    """The windows that some process but this one has, and the processes that cannot be looked into."""
+    files: set[_File] = set()
+    hidden: set[int] = set()
+    for name in os.listdir("/proc"):
+        if name.isdigit() and int(name) != os.getpid():
+            try:
+                files.update(_mapped_by(name))
+                files.update(_opened_by(name))
+            except PermissionError:
+                hidden.add(int(name))
+            except (FileNotFoundError, ProcessLookupError):  # it ended meanwhile
+                continue
+    return files, hidden
+
+
+def _mapped_by(pid: str) -> Iterator[_File]:
+    with open(f"/proc/{pid}/maps", encoding="utf-8", errors="replace") as maps:
+        for line in maps:
+            if NAME_PREFIX in line:
+                _, _, _, device, inode, _ = line.split(maxsplit=5)
+                major, minor = device.split(":")
+                yield os.makedev(int(major, 16), int(minor, 16)), int(inode)
+
+
+def _opened_by(pid: str) -> Iterator[_File]:
+    for entry in os.scandir(f"/proc/{pid}/fd"):
+        with suppress(FileNotFoundError):  # closed meanwhile
+            if os.readlink(entry.path).startswith(NAME_PREFIX):
+                status = os.stat(entry.path)
+                yield status.st_dev, status.st_ino

@@ -102,9 +102,15 @@ class Lease(HeldLease):
     """A lease of an ``await`` client. An asynchronous context manager."""
 
     def __init__(
-        self, client: "Client", message: types_pb2.Lease, *, core_cpus: Sequence[int], windows: dict[int, int]
+        self,
+        client: "Client",
+        message: types_pb2.Lease,
+        *,
+        core_cpus: Sequence[int],
+        windows: dict[int, int],
+        confirm: Callable[[float], None],
     ) -> None:
-        super().__init__(message, core_cpus=core_cpus, windows=windows)
+        super().__init__(message, core_cpus=core_cpus, windows=windows, confirm=confirm)
         self._client = client
 
     def stream(self, index: int = 0) -> Stream:  # type: ignore[override]  # the same stream, to be awaited
@@ -128,7 +134,9 @@ class Lease(HeldLease):
         is_released = False
         try:
             await asyncio.to_thread(self._let_go)
-            if not self._lost_cause:
+            if self._lost_cause:
+                self._client._say_let_go(self)
+            else:
                 await self._client._call("Release", pb.ReleaseRequest(lease_id=self.id, to_pool=to_pool))
             is_released = True
         finally:
@@ -275,11 +283,13 @@ class Client(BaseClient):
     # Calling.
 
     async def _take(self, message: types_pb2.Lease) -> Lease:
-        windows = await asyncio.to_thread(self._fetch_windows, message)
-        if self._needs_cpus(message):
-            self._core_cpus.update({card.id: card.core_cpus for card in await self.cards()})
-        lease = Lease(self, message, core_cpus=self._core_cpus.get(message.card, ()), windows=windows)
-        self._keep(lease)
+        with self._arriving(message):
+            windows = await asyncio.to_thread(self._fetch_windows, message)
+            if self._needs_cpus(message):
+                self._core_cpus.update({card.id: card.core_cpus for card in await self.cards()})
+            cpus = self._core_cpus.get(message.card, ())
+            lease = Lease(self, message, core_cpus=cpus, windows=windows, confirm=self._confirm)
+            self._keep(lease)
         return lease
 
     async def _forgo(self, request_id: int) -> None:

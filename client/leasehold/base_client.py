@@ -5,17 +5,19 @@ import os
 import threading
 import time
 import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import NoReturn
 
 from leasehold.address import find_run_directory
-from leasehold.channel import CALL_S
-from leasehold.errors import Closed, DaemonUnavailable, Invalid
+from leasehold.channel import RETRY_S
+from leasehold.errors import Closed, DaemonUnavailable, Invalid, WindowInUse
 from leasehold.held_lease import HeldLease
 from leasehold.inherited import inherited_session
 from leasehold.session import SessionLink
 from rmapi.v1 import types_pb2
 
-_IDLE_TTL_S = 30.0  # how often the session's thread looks around where nothing is to be renewed
+_IDLE_TTL_S = 30.0  # three times as long as it takes between two keepalives where no lease needs them sooner
 _clients: "weakref.WeakSet[BaseClient]" = weakref.WeakSet()
 
 
@@ -38,6 +40,7 @@ class BaseClient:
         self._link: SessionLink | None = None
         self._leases: dict[str, HeldLease] = {}
         self._lost: list[HeldLease] = []
+        self._arriving_leases: dict[str, None] = {}  # granted, and their windows are on their way
         self._request_ids = itertools.count(1)
         self._is_closed = False
 
@@ -48,12 +51,7 @@ class BaseClient:
                 raise Closed("the client is closed")
             if self._link is None:
                 self._link = SessionLink(
-                    self.run_directory,
-                    on_lost=self._on_lost,
-                    on_session_lost=self._on_session_lost,
-                    leases_to_renew=self._leases_to_renew,
-                    inherited=inherited_session(),
-                    command=self.shown_command,
+                    self.run_directory, self, inherited=inherited_session(), command=self.shown_command
                 )
             return self._link
 
@@ -61,7 +59,7 @@ class BaseClient:
         """The windows of a lease that has memory: descriptors by the index of their allotment."""
         if not any(allotment.unit_bytes for allotment in message.allotments):
             return {}
-        give_up_at = time.monotonic() + CALL_S
+        give_up_at = time.monotonic() + RETRY_S
         while True:
             try:
                 fetched = self._session().fetch_windows(message.id)
@@ -71,6 +69,17 @@ class BaseClient:
                 time.sleep(0.05)
                 continue
             return {window.allotment_index: fd for window, fd in fetched}
+
+    @contextmanager
+    def _arriving(self, message: types_pb2.Lease) -> Iterator[None]:
+        """While a granted lease is taken into use, it is claimed in keepalives as those are that were."""
+        with self._lock:
+            self._arriving_leases[message.id] = None
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._arriving_leases.pop(message.id, None)
 
     def _needs_cpus(self, message: types_pb2.Lease) -> bool:
         """Whether the CPU numbers of the lease's cores are still to be asked for."""
@@ -92,8 +101,21 @@ class BaseClient:
 
     def _leases_to_renew(self) -> tuple[list[str], float]:
         with self._lock:
-            ttls = {lease.id: lease.ttl_s for lease in self._leases.values() if lease.ttl_s}
-        return list(ttls), min(ttls.values(), default=_IDLE_TTL_S)
+            lease_ids = list({**self._leases, **self._arriving_leases})
+            ttls = [lease.ttl_s for lease in self._leases.values() if lease.ttl_s]
+        return lease_ids, min([*ttls, _IDLE_TTL_S])
+
+    def _windows_held(self) -> dict[str, dict[int, int]]:
+        with self._lock:
+            leases = list(self._leases.values())
+        held = {lease.id: lease._window_copies() for lease in leases}
+        return {lease_id: windows for lease_id, windows in held.items() if windows}
+
+    def _confirm(self, ttl_s: float) -> None:
+        """Asks the daemon whether the leases stand, where that is not known for less than ``ttl_s``."""
+        link = self._link
+        if link is not None:
+            link.confirm(ttl_s)
 
     def _on_lost(self, lease_id: str, cause: str) -> None:
         with self._lock:
@@ -102,6 +124,28 @@ class BaseClient:
                 return
             self._lost.append(lease)
         lease._lose(cause)
+
+    def _on_revoking(self, lease_id: str, cause: str) -> None:
+        with self._lock:
+            lease = self._leases.get(lease_id)
+        if lease is None:
+            return
+        lease._is_wanted_back = True
+        self._on_lost(lease_id, cause)
+        threading.Thread(target=self._yield_up, args=(lease,), name="leasehold-revoked", daemon=True).start()
+
+    def _yield_up(self, lease: HeldLease) -> None:
+        """Lets go of a lease that is wanted back, where nothing uses it; else whoever does has until it is fenced."""
+        with suppress(WindowInUse):
+            lease._yield_up()
+            self._say_let_go(lease)
+
+    def _say_let_go(self, lease: HeldLease) -> None:
+        """Tells the daemon that a lease which it wants back is let go of."""
+        link = self._link
+        if lease._is_wanted_back and link is not None:
+            lease._is_wanted_back = False
+            link.release(lease.id)
 
     def _let_go_of_leases(self) -> None:
         """Ends what runs on the leases; the end of the session ends them at the daemon.

@@ -261,11 +261,13 @@ class Client(BaseClient):
     # Calling.
 
     def _take(self, message: types_pb2.Lease) -> Lease:
-        windows = self._fetch_windows(message)
-        if self._needs_cpus(message):
-            self._core_cpus.update({card.id: card.core_cpus for card in self.cards()})
-        lease = Lease(self, message, core_cpus=self._core_cpus.get(message.card, ()), windows=windows)
-        self._keep(lease)
+        with self._arriving(message):
+            windows = self._fetch_windows(message)
+            if self._needs_cpus(message):
+                self._core_cpus.update({card.id: card.core_cpus for card in self.cards()})
+            cpus = self._core_cpus.get(message.card, ())
+            lease = Lease(self, message, core_cpus=cpus, windows=windows, confirm=self._confirm)
+            self._keep(lease)
         return lease
 
     def _forgo(self, request_id: int) -> None:

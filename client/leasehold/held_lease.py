@@ -20,8 +20,20 @@ if TYPE_CHECKING:
 class HeldLease:
     """What the lease of a blocking and of an ``await`` client have in common."""
 
-    def __init__(self, message: pb.Lease, *, core_cpus: Sequence[int], windows: dict[int, int]) -> None:
-        """Takes over ``windows``: descriptors by the index of their allotment."""
+    def __init__(
+        self,
+        message: pb.Lease,
+        *,
+        core_cpus: Sequence[int],
+        windows: dict[int, int],
+        confirm: Callable[[float], None] = lambda ttl_s: None,
+    ) -> None:
+        """Takes over ``windows``: descriptors by the index of their allotment.
+
+        ``confirm`` makes sure that whether it is lost is known as of less than so many seconds ago.
+        """
+        self._confirm = confirm
+        self._is_wanted_back = False  # lost, but not fenced before the daemon hears that it is let go of
         self._pid = os.getpid()
         self._lock = threading.RLock()
         self._core_cpus = tuple(core_cpus)
@@ -170,13 +182,17 @@ class HeldLease:
             LeaseLost: it was lost, or this is a forked child and the lease is its parent's.
             Closed: it was released.
         """
-        if self._lost_cause:
-            raise LeaseLost(self.id, self._lost_cause)
         if self._is_released:
             raise Closed(f"lease {self.id} was released")
         if self._pid != os.getpid():
             cause = f"it belongs to process {self._pid}, of which this one was forked; acquire one here"
             raise LeaseLost(self.id, cause)
+        if not self._lost_cause and self.ttl_s:
+            self._confirm(self.ttl_s)
+        if not self._lost_cause and any(window.is_fenced for window in self.windows[:1]):
+            self._lose("its memory was taken back")
+        if self._lost_cause:
+            raise LeaseLost(self.id, self._lost_cause)
 
     # What its client does with it.
 
@@ -221,6 +237,24 @@ class HeldLease:
         for model in self._models:
             model.close()
         self._models.clear()
+
+    def _yield_up(self) -> None:
+        """Lets go of everything though its user did not ask, unless something uses it.
+
+        Raises:
+            WindowInUse: arrays of its memory live.
+        """
+        self._close_streams()
+        with self._lock:
+            self._check_windows_unused(self._windows)
+            for index in list(self._windows):
+                self._windows[index].close()
+                del self._windows[index]
+
+    def _window_copies(self) -> dict[int, int]:
+        """Copies of the descriptors of its windows, by the index of their allotment."""
+        with self._lock:
+            return {index: os.dup(window.fd) for index, window in self._windows.items() if window.fd >= 0}
 
     def _close_streams(self) -> None:
         """Lets the streams end what they have; they are made anew where they are asked for."""

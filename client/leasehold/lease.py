@@ -1,6 +1,6 @@
 """The lease of a blocking client: a held lease that can give back, extend and end itself."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from leasehold.claims import Claim, Site
@@ -15,6 +15,8 @@ class LeaseKeeper(Protocol):
 
     def _drop(self, lease: HeldLease) -> None: ...
 
+    def _say_let_go(self, lease: HeldLease) -> None: ...
+
     def _extend(
         self, lease: "Lease", claims: tuple[Claim, ...], memory: str | int | None, counts: dict[str, float | None]
     ) -> None: ...
@@ -28,9 +30,15 @@ class Lease(HeldLease):
     """A lease of a blocking client. A context manager: everything is back when its block is left."""
 
     def __init__(
-        self, keeper: LeaseKeeper, message: pb.Lease, *, core_cpus: Sequence[int], windows: dict[int, int]
+        self,
+        keeper: LeaseKeeper,
+        message: pb.Lease,
+        *,
+        core_cpus: Sequence[int],
+        windows: dict[int, int],
+        confirm: Callable[[float], None] = lambda ttl_s: None,
     ) -> None:
-        super().__init__(message, core_cpus=core_cpus, windows=windows)
+        super().__init__(message, core_cpus=core_cpus, windows=windows, confirm=confirm)
         self._keeper = keeper
 
     def release(self, *, to_pool: bool = False) -> None:
@@ -44,7 +52,9 @@ class Lease(HeldLease):
         is_released = False
         try:
             self._let_go()
-            if not self._lost_cause:
+            if self._lost_cause:
+                self._keeper._say_let_go(self)
+            else:
                 self._keeper._release(self, to_pool=to_pool)
             is_released = True
         finally:

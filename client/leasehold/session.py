@@ -1,10 +1,10 @@
 """The client's end of the session socket: who we are to the daemon, our windows, our keepalives, news of our leases.
 
 One thread reads. It opens the session anew where a connection breaks: the same session where the daemon still knows it,
-else a new one, and then every lease of the old one is lost.
+else a new one, and then every lease of the old one is lost. A daemon that was restarted knows the session, but has lost
+its descriptors: it is handed the windows back.
 """
 
-import array
 import os
 import random
 import select
@@ -12,25 +12,24 @@ import socket
 import struct
 import threading
 import time
-from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 from google.protobuf.message import DecodeError
 
 from leasehold.address import SESSION_SOCKET, check_trusted, nobody_there
 from leasehold.channel import CALL_S, SESSION_UNKNOWN, refusal_of
 from leasehold.errors import Closed, DaemonUnavailable, LeaseholdError
+from leasehold.frames import Reader, exchange, send
 from rmapi.v1 import resource_manager_pb2 as rm_pb
 from rmapi.v1 import session_pb2 as pb
 
 PROTOCOL_VERSION = 1
-_LENGTH = struct.Struct(">I")
-_CHUNK_BYTES = 65_536
-_DESCRIPTORS_MAX = 64
 _HANDSHAKE_S = 5.0
+_CONFIRM_S = 1.0  # how long a call waits to hear whether its lease still stands
 
 
 @dataclass(slots=True)
@@ -42,20 +41,33 @@ class _Answer:
     descriptors: list[int] = field(default_factory=list)
 
 
-class SessionLink:
-    """A session with the daemon. Thread-safe.
+class Owner(Protocol):
+    """Whom a session tells and asks, from its reading thread."""
 
-    ``on_lost`` is called from the reading thread with each lease that is lost and why. ``leases_to_renew`` answers the
-    leases that need a keepalive, and the shortest ttl among them in seconds.
-    """
+    def _on_lost(self, lease_id: str, cause: str) -> None:
+        """A lease is lost."""
+
+    def _on_revoking(self, lease_id: str, cause: str) -> None:
+        """A lease is lost, and waits to be released until it is fenced."""
+
+    def _on_session_lost(self, cause: str) -> None:
+        """The session is lost with all its leases."""
+
+    def _leases_to_renew(self) -> tuple[Sequence[str], float]:
+        """All leases that are believed in, and the shortest ttl among them in seconds."""
+
+    def _windows_held(self) -> dict[str, dict[int, int]]:
+        """Copies of the descriptors of the windows of each lease, by the index of their allotment. The caller's own."""
+
+
+class SessionLink:
+    """A session with the daemon. Thread-safe."""
 
     def __init__(
         self,
         run_directory: Path,
+        owner: Owner,
         *,
-        on_lost: Callable[[str, str], None],
-        on_session_lost: Callable[[str], None],
-        leases_to_renew: Callable[[], tuple[Sequence[str], float]],
         inherited: tuple[str, str] | None = None,
         command: str = "",
     ) -> None:
@@ -67,9 +79,7 @@ class SessionLink:
             DaemonUnavailable: no daemon is there.
         """
         self._path = run_directory / SESSION_SOCKET
-        self._on_lost = on_lost
-        self._on_session_lost = on_session_lost
-        self._leases_to_renew = leases_to_renew
+        self._owner = owner
         self._command = command
         self._lock = threading.Lock()
         self._changed = threading.Condition(self._lock)
@@ -83,7 +93,10 @@ class SessionLink:
             os.close(self._wake_fd)
             raise
         self.session_id, self.secret = opened.session_id, opened.session_secret
-        self._renew_at = time.monotonic()
+        self._daemon_epoch = opened.daemon_epoch
+        self._is_connected = True
+        self._sent_at: dict[int, float] = {}  # keepalives that were not answered yet
+        self._confirmed_at = self._renew_at = time.monotonic()
         self._thread = threading.Thread(target=self._run, name="leasehold-session", daemon=True)
         self._thread.start()
 
@@ -116,6 +129,29 @@ class SessionLink:
         self._renew_at = min(self._renew_at, time.monotonic() + self._period_s())
         self._wake()
 
+    def confirm(self, ttl_s: float) -> None:
+        """Makes sure that the leases are known to live: what the daemon says of them is not older than ``ttl_s``.
+
+        It is older where this process was stopped, or starved; then this asks, and waits a moment for the answer. It
+        waits for no daemon that is not there: that takes nothing away either.
+        """
+        now = time.monotonic()
+        if now - self._confirmed_at < ttl_s:
+            return
+        with self._changed:
+            self._renew_at = now
+            self._wake()
+            self._changed.wait_for(
+                lambda: self._confirmed_at >= now or not self._is_connected or self._closing, _CONFIRM_S
+            )
+            self._confirmed_at = max(self._confirmed_at, now)
+
+    def release(self, lease_id: str) -> None:
+        """Tells the daemon that a lease which it wants back is let go of. Waits for no answer."""
+        frame = pb.ClientFrame(release=rm_pb.ReleaseRequest(lease_id=lease_id))
+        with self._lock, suppress(OSError):  # a daemon that is gone asks again when it is back
+            send(self._socket, frame)
+
     def close(self) -> None:
         """Says goodbye: the session ends with its leases, politely. Does nothing where no daemon is there."""
         with suppress(LeaseholdError):
@@ -145,7 +181,7 @@ class SessionLink:
             self._answers[frame.correlation_id] = answer
             self._closing = is_last
             try:
-                _send(self._socket, frame)
+                send(self._socket, frame)
             except OSError as fault:
                 del self._answers[frame.correlation_id]
                 raise DaemonUnavailable("the connection to the daemon is broken") from fault
@@ -162,7 +198,7 @@ class SessionLink:
 
     def _run(self) -> None:
         while True:
-            reader = _Reader(self._socket)
+            reader = Reader(self._socket)
             self._read_until_broken(reader)
             reader.close()
             for answer in list(self._answers.values()):
@@ -171,7 +207,7 @@ class SessionLink:
             if self._closing or not self._reconnect():
                 return
 
-    def _read_until_broken(self, reader: "_Reader") -> None:
+    def _read_until_broken(self, reader: "Reader") -> None:
         poll = select.poll()
         poll.register(self._socket, select.POLLIN)
         poll.register(self._wake_fd, select.POLLIN)
@@ -194,10 +230,15 @@ class SessionLink:
     def _take(self, frame: pb.ServerFrame, descriptors: list[int]) -> None:
         match frame.WhichOneof("body"):
             case "lease_ended":
-                self._on_lost(frame.lease_ended.lease_id, frame.lease_ended.cause)
+                self._owner._on_lost(frame.lease_ended.lease_id, frame.lease_ended.cause)
+            case "lease_revoking":
+                self._owner._on_revoking(frame.lease_revoking.lease_id, frame.lease_revoking.cause)
             case "keep_alive":
                 for lease_id in frame.keep_alive.lost_lease_ids:
-                    self._on_lost(lease_id, "the daemon no longer has it")
+                    self._owner._on_lost(lease_id, "the daemon no longer has it")
+                with self._changed:
+                    self._confirmed_at = self._sent_at.pop(frame.correlation_id, self._confirmed_at)
+                    self._changed.notify_all()
             case _:
                 answer = self._answers.pop(frame.correlation_id, None)
                 if answer is None:
@@ -208,19 +249,27 @@ class SessionLink:
                 answer.arrived.set()
 
     def _renew(self) -> None:
-        lease_ids, _ = self._leases_to_renew()
+        lease_ids, _ = self._owner._leases_to_renew()
         self._renew_at = time.monotonic() + self._period_s()
-        if lease_ids:
-            with self._lock:
-                _send(self._socket, pb.ClientFrame(keep_alive=rm_pb.KeepAliveRequest(lease_ids=lease_ids)))
+        with self._lock:
+            self._last_correlation_id += 1
+            frame = pb.ClientFrame(
+                correlation_id=self._last_correlation_id, keep_alive=rm_pb.KeepAliveRequest(lease_ids=lease_ids)
+            )
+            self._sent_at[frame.correlation_id] = time.monotonic()
+            send(self._socket, frame)
 
     def _period_s(self) -> float:
         """A third of the shortest ttl, less some jitter."""
-        _, ttl_s = self._leases_to_renew()
+        _, ttl_s = self._owner._leases_to_renew()
         return ttl_s / 3 * random.uniform(0.8, 1.0)
 
     def _reconnect(self) -> bool:
         """Connects again, however long that takes; answers False where the client is closed meanwhile."""
+        with self._changed:
+            self._is_connected = False
+            self._sent_at.clear()
+            self._changed.notify_all()
         pause_s = 0.02
         while not self._closing:
             try:
@@ -232,15 +281,34 @@ class SessionLink:
                 pause_s = min(pause_s * 2, 0.5)
                 continue
             if opened.session_id != self.session_id:  # before anybody can take a lease under the new one
-                self._on_session_lost("the daemon was restarted and does not know it")
+                self._owner._on_session_lost("the daemon was restarted and does not know it")
             with self._changed:
                 self._socket.close()
                 self._socket = connection
                 self.session_id, self.secret = opened.session_id, opened.session_secret
+                self._return_windows(opened.daemon_epoch)
+                self._is_connected = True
                 self._changed.notify_all()
             self._renew_at = time.monotonic()
             return True
         return False
+
+    def _return_windows(self, daemon_epoch: int) -> None:
+        """Hands the windows to a daemon that was started since, before anything else is asked of it."""
+        if daemon_epoch == self._daemon_epoch:
+            return
+        held = self._owner._windows_held()
+        try:
+            for lease_id, windows in held.items():
+                returned = pb.ReturnWindows(lease_id=lease_id, allotment_indexes=list(windows))
+                send(self._socket, pb.ClientFrame(return_windows=returned), list(windows.values()))
+            self._daemon_epoch = daemon_epoch
+        except OSError:  # the connection is broken again; the next one begins anew
+            pass
+        finally:
+            for windows in held.values():
+                for fd in windows.values():
+                    os.close(fd)
 
     # Connecting.
 
@@ -261,13 +329,13 @@ class SessionLink:
         """Attaches to the known session, or opens one where there is none any more."""
         if known is not None:
             attach = pb.AttachSession(protocol_version=PROTOCOL_VERSION, session_id=known[0], session_secret=known[1])
-            answer = _exchange(connection, pb.ClientFrame(correlation_id=1, attach_session=attach))
+            answer = exchange(connection, pb.ClientFrame(correlation_id=1, attach_session=attach))
             if answer.WhichOneof("body") == "session_opened":
                 return answer.session_opened
             if answer.fault.detail.reason != SESSION_UNKNOWN:
                 raise refusal_of(answer.fault.detail)
         opening = pb.OpenSession(protocol_version=PROTOCOL_VERSION, command=self._command)
-        answer = _exchange(connection, pb.ClientFrame(correlation_id=2, open_session=opening))
+        answer = exchange(connection, pb.ClientFrame(correlation_id=2, open_session=opening))
         if answer.WhichOneof("body") != "session_opened":
             raise refusal_of(answer.fault.detail)
         return answer.session_opened
@@ -278,54 +346,6 @@ class SessionLink:
 
     def _wake(self) -> None:
         os.eventfd_write(self._wake_fd, 1)
-
-
-class _Reader:
-    """Turns the bytes of one connection into frames, each with the descriptors that came with it."""
-
-    def __init__(self, connection: socket.socket) -> None:
-        self._socket = connection
-        self._received = bytearray()
-        self._descriptors: deque[int] = deque()
-
-    def read(self) -> list[tuple[pb.ServerFrame, list[int]]]:
-        """Reads once, and answers the frames that are complete.
-
-        Raises:
-            EOFError, OSError: the connection is broken.
-        """
-        room = socket.CMSG_SPACE(_DESCRIPTORS_MAX * array.array("i").itemsize)
-        chunk, ancillary, flags, _ = self._socket.recvmsg(_CHUNK_BYTES, room, socket.MSG_CMSG_CLOEXEC)
-        for level, kind, data in ancillary:
-            if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
-                received = array.array("i")
-                received.frombytes(data[: len(data) - len(data) % received.itemsize])
-                self._descriptors.extend(received)
-        if not chunk:
-            raise EOFError
-        if flags & socket.MSG_CTRUNC:
-            raise OSError("this process has no descriptor left for a window")
-        self._received += chunk
-        frames = []
-        while (frame := self._next_frame()) is not None:
-            count = len(frame.windows.windows)
-            frames.append((frame, [self._descriptors.popleft() for _ in range(count)]))
-        return frames
-
-    def close(self) -> None:
-        """Closes descriptors that no frame claimed."""
-        while self._descriptors:
-            os.close(self._descriptors.popleft())
-
-    def _next_frame(self) -> pb.ServerFrame | None:
-        if len(self._received) < _LENGTH.size:
-            return None
-        (length,) = _LENGTH.unpack_from(self._received)
-        if len(self._received) < _LENGTH.size + length:
-            return None
-        frame = pb.ServerFrame.FromString(bytes(self._received[_LENGTH.size : _LENGTH.size + length]))
-        del self._received[: _LENGTH.size + length]
-        return frame
 
 
 def probe_server(run_directory: Path) -> None:
@@ -351,28 +371,6 @@ def _connect_to_server(path: Path) -> socket.socket:
         connection.close()
         raise
     return connection
-
-
-def _send(connection: socket.socket, frame: pb.ClientFrame) -> None:
-    body = frame.SerializeToString()
-    connection.sendall(_LENGTH.pack(len(body)) + body)
-
-
-def _exchange(connection: socket.socket, frame: pb.ClientFrame) -> pb.ServerFrame:
-    """Sends a frame and waits for its answer, before anybody else uses the connection."""
-    _send(connection, frame)
-    (length,) = _LENGTH.unpack(_receive(connection, _LENGTH.size))
-    return pb.ServerFrame.FromString(_receive(connection, length))
-
-
-def _receive(connection: socket.socket, byte_count: int) -> bytes:
-    data = b""
-    while len(data) < byte_count:
-        chunk = connection.recv(byte_count - len(data))
-        if not chunk:
-            raise ConnectionResetError("the daemon closed the connection")
-        data += chunk
-    return data
 
 
 def _check_server(connection: socket.socket, path: Path) -> None:

@@ -173,6 +173,9 @@ class FakeClient:
     def _drop(self, lease: HeldLease) -> None:
         self._leases.pop(lease.id, None)
 
+    def _say_let_go(self, lease: HeldLease) -> None:
+        """Nobody waits for that here: ``lose`` takes at once."""
+
     def _extend(
         self, lease: Lease, claims: tuple[Claim, ...], memory: str | int | None, counts: dict[str, float | None]
     ) -> None:

@@ -89,6 +89,8 @@ class Window(mmap.mmap):
     """
 
     budget: Budget
+    fd: int  # its own, for as long as it is mapped
+    _close_fd: Callable[[], object]
     _check_lease: Callable[[], None]
     _lock: threading.RLock
     _used: list[tuple[int, int]]
@@ -99,8 +101,11 @@ class Window(mmap.mmap):
         """Maps ``size_bytes`` of ``fd``, which it takes over. ``check_lease`` raises where the lease is lost."""
         try:
             window, guard = _map_below_a_guard(cls, fd, size_bytes)
-        finally:
+        except BaseException:
             os.close(fd)
+            raise
+        window.fd = fd
+        window._close_fd = weakref.finalize(window, os.close, fd)
         window.budget = budget
         window._check_lease = check_lease
         window._lock = threading.RLock()
@@ -113,6 +118,12 @@ class Window(mmap.mmap):
     def size(self) -> int:  # type: ignore[override]  # mmap's asks the file; here it is fixed
         """Its size in bytes."""
         return len(self)
+
+    @property
+    def is_fenced(self) -> bool:
+        """Whether the daemon has taken its memory back: any touch of it would be SIGBUS."""
+        with self._lock:
+            return self.fd >= 0 and not os.fstat(self.fd).st_size
 
     @property
     def address(self) -> int:
@@ -174,6 +185,7 @@ class Window(mmap.mmap):
                 count = max(1, len(self._used))
             text = f"{count} arrays or buffers still use this window; drop them before the lease ends"
             raise WindowInUse(text) from fault
+        self._let_go_of_file()
 
     def abandon(self) -> None:
         """Lets the memory go though arrays of it live: they see zeros of this process from now on."""
@@ -181,6 +193,12 @@ class Window(mmap.mmap):
         placed = _libc.mmap(self.address, len(self), mmap.PROT_READ | mmap.PROT_WRITE, flags, -1, 0)
         if placed == _MAP_FAILED:
             raise OSError(ctypes.get_errno(), "cannot put other memory in the place of a window")
+        self._let_go_of_file()
+
+    def _let_go_of_file(self) -> None:
+        with self._lock:
+            self.fd = -1
+            self._close_fd()
 
     def __repr__(self) -> str:
         return f"<Window: {'closed' if self.closed else size_text(len(self))}>"

@@ -1,0 +1,88 @@
+"""Frames of the session socket as bytes: a 4-byte big-endian length, and a protobuf message."""
+
+import array
+import os
+import socket
+import struct
+from collections import deque
+from collections.abc import Sequence
+
+from rmapi.v1 import session_pb2 as pb
+
+_LENGTH = struct.Struct(">I")
+_CHUNK_BYTES = 65_536
+_DESCRIPTORS_MAX = 64
+
+
+class Reader:
+    """Turns the bytes of one connection into frames, each with the descriptors that came with it."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._socket = connection
+        self._received = bytearray()
+        self._descriptors: deque[int] = deque()
+
+    def read(self) -> list[tuple[pb.ServerFrame, list[int]]]:
+        """Reads once, and answers the frames that are complete.
+
+        Raises:
+            EOFError, OSError: the connection is broken.
+        """
+        room = socket.CMSG_SPACE(_DESCRIPTORS_MAX * array.array("i").itemsize)
+        chunk, ancillary, flags, _ = self._socket.recvmsg(_CHUNK_BYTES, room, socket.MSG_CMSG_CLOEXEC)
+        for level, kind, data in ancillary:
+            if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
+                received = array.array("i")
+                received.frombytes(data[: len(data) - len(data) % received.itemsize])
+                self._descriptors.extend(received)
+        if not chunk:
+            raise EOFError
+        if flags & socket.MSG_CTRUNC:
+            raise OSError("this process has no descriptor left for a window")
+        self._received += chunk
+        frames = []
+        while (frame := self._next_frame()) is not None:
+            count = len(frame.windows.windows)
+            frames.append((frame, [self._descriptors.popleft() for _ in range(count)]))
+        return frames
+
+    def close(self) -> None:
+        """Closes descriptors that no frame claimed."""
+        while self._descriptors:
+            os.close(self._descriptors.popleft())
+
+    def _next_frame(self) -> pb.ServerFrame | None:
+        if len(self._received) < _LENGTH.size:
+            return None
+        (length,) = _LENGTH.unpack_from(self._received)
+        if len(self._received) < _LENGTH.size + length:
+            return None
+        frame = pb.ServerFrame.FromString(bytes(self._received[_LENGTH.size : _LENGTH.size + length]))
+        del self._received[: _LENGTH.size + length]
+        return frame
+
+
+def send(connection: socket.socket, frame: pb.ClientFrame, descriptors: Sequence[int] = ()) -> None:
+    """Sends a frame, and copies of ``descriptors`` with its first bytes."""
+    body = frame.SerializeToString()
+    data = _LENGTH.pack(len(body)) + body
+    if descriptors:
+        data = data[socket.send_fds(connection, [data], list(descriptors)) :]
+    connection.sendall(data)
+
+
+def exchange(connection: socket.socket, frame: pb.ClientFrame) -> pb.ServerFrame:
+    """Sends a frame and waits for its answer, before anybody else uses the connection."""
+    send(connection, frame)
+    (length,) = _LENGTH.unpack(_receive(connection, _LENGTH.size))
+    return pb.ServerFrame.FromString(_receive(connection, length))
+
+
+def _receive(connection: socket.socket, byte_count: int) -> bytes:
+    data = b""
+    while len(data) < byte_count:
+        chunk = connection.recv(byte_count - len(data))
+        if not chunk:
+            raise ConnectionResetError("the daemon closed the connection")
+        data += chunk
+    return data

@@ -264,7 +264,7 @@ def _map_below_a_guard(cls: type[W], fd: int, size_bytes: int) -> tuple[W, int]:
             misfits.append(window)
     finally:
         for misfit in misfits:
-            misfit.close()
+            mmap.mmap.close(misfit)  # it never became a window
     raise OSError("no room for a window with a guard page behind it")
 
 

@@ -27,6 +27,7 @@ from leasehold.errors import (
     NotOwner,
     QuotaExceeded,
     Refused,
+    StoreFull,
     TimedOut,
     WindowInUse,
 )
@@ -59,6 +60,7 @@ __all__ = [
     "QuotaExceeded",
     "Refused",
     "Run",
+    "StoreFull",
     "Stream",
     "Task",
     "TimedOut",

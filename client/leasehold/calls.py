@@ -85,6 +85,16 @@ def give_back_request(
     return request
 
 
+def revoke_request(lease_id: str, notice: str | float, why: str) -> pb.RevokeRequest:
+    """The request to revoke a lease.
+
+    Raises:
+        Invalid: a notice that none can be.
+    """
+    notice_duration = _duration(_seconds(notice, "a notice"))
+    return pb.RevokeRequest(lease_id=lease_id, notice_duration=notice_duration, cause=_text(why, "a cause"))
+
+
 def explain_request(
     claims: Sequence[Claim], *, memory: str | int | None, counts: Mapping[str, float | None], card: str | None
 ) -> pb.ExplainRequest:

@@ -72,7 +72,11 @@ class Allotment:
 
 @dataclass(frozen=True, slots=True)
 class LeaseInfo:
-    """A live lease, whoever holds it. ``pid``, ``uid`` and ``command`` are its holder's."""
+    """A live lease, whoever holds it. ``pid``, ``uid`` and ``command`` are its holder's.
+
+    ``state`` is ``held``, ``suspect`` (its holder lives, as far as is known, and is not connected) or ``revoking`` (it
+    is to end, and ``revoked_because`` says why).
+    """
 
     id: str
     token: int
@@ -86,6 +90,8 @@ class LeaseInfo:
     granted: datetime
     memory_bytes: int
     used_bytes: int
+    state: str = "held"
+    revoked_because: str = ""
 
     def units(self, pool: str) -> tuple[int, ...]:
         """Ids of all units that it has of a pool; empty where it has none."""
@@ -164,4 +170,6 @@ def lease_info_from(message: pb.Lease) -> LeaseInfo:
         granted=datetime.fromtimestamp(message.grant_time.ToNanoseconds() / 1e9, UTC),
         memory_bytes=sum(memory_bytes_of(allotment) for allotment in message.allotments),
         used_bytes=message.used_bytes,
+        state=message.State.Name(message.state).removeprefix("STATE_").lower() if message.state else "held",
+        revoked_because=message.revoked_because,
     )

@@ -146,6 +146,18 @@ class Client(BaseClient):
         """All live leases of all processes, oldest first; only those with units of ``pool`` where it is given."""
         return [lease_info_from(message) for message in self.lease_messages(pool)]
 
+    def revoke(self, lease_id: str, *, notice: str | float = 2.0, why: str = "revoked") -> bool:
+        """Ends somebody's lease: its holder is told ``why``, and fenced after ``notice``. For admins.
+
+        Answers False where the lease had ended, or was about to.
+
+        Raises:
+            NotOwner: this process runs neither as root nor as the daemon's user.
+            NotFound: there never was such a lease.
+        """
+        response: pb.RevokeResponse = self._call("Revoke", calls.revoke_request(lease_id, notice, why))
+        return response.revoked
+
     # What there is.
 
     def cards(self) -> list[Card]:

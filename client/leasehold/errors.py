@@ -76,6 +76,12 @@ class QuotaExceeded(Refused):
     default_reason = "QUOTA_EXCEEDED"
 
 
+class StoreFull(Refused):
+    """The disk under the daemon's state is full: nothing new is granted until there is room."""
+
+    default_reason = "STORE_FULL"
+
+
 class LeaseLost(LeaseholdError):
     """The lease has ended without its owner's asking, or is used where it does not hold."""
 

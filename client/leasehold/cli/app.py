@@ -12,6 +12,7 @@ from google.protobuf.json_format import MessageToDict
 from rich.text import Text
 
 from leasehold import Card, Client, DaemonUnavailable, LeaseholdError, LeaseInfo, PoolStatus
+from leasehold.cli.admin import revoke
 from leasehold.cli.claims import claim_options, claims_of
 from leasehold.cli.map import draw_map, map_json
 from leasehold.cli.output import (
@@ -54,6 +55,7 @@ def app(ctx: click.Context, address: str | None) -> None:
 
 app.add_command(run)
 app.add_command(plan)
+app.add_command(revoke)
 
 
 def run_app() -> None:
@@ -100,7 +102,7 @@ def status(connect: Callable[[], Client], as_json: bool) -> None:
     uptime = duration_text(told.uptime_duration.ToSeconds())
     out = console()
     out.print(f"Leasehold {told.version}, pid {told.pid}, up {uptime}")
-    out.print(f"durability {durability}")
+    out.print(f"durability {durability}" + (f", start {told.epoch} on its state" if told.epoch > 1 else ""))
     sessions, leases = _counted(told.session_count, "session"), _counted(told.lease_count, "lease")
     out.print(f"{sessions}, {leases}, {told.waiter_count} waiting")
     for warning in told.warnings:
@@ -141,6 +143,7 @@ def leases(connect: Callable[[], Client], as_json: bool) -> None:
     if not found:
         console().print("there are no leases")
         return
+    is_any_odd = any(lease.state != "held" for lease in found)
     rows = [
         (
             lease.id,
@@ -149,12 +152,14 @@ def leases(connect: Callable[[], Client], as_json: bool) -> None:
             user_name(lease.uid),
             duration_text(_age_s(lease)),
             "none" if lease.ttl is None else duration_text(lease.ttl),
+            *((lease.state,) if is_any_odd else ()),
             lease.label,
             _units_text(lease),
         )
         for lease in found
     ]
-    console().print(table(("LEASE", "CARD", "PID", "USER", "SINCE", "TTL", "LABEL", "UNITS"), rows))
+    state = ("STATE",) if is_any_odd else ()
+    console().print(table(("LEASE", "CARD", "PID", "USER", "SINCE", "TTL", *state, "LABEL", "UNITS"), rows))
 
 
 @app.command()
@@ -263,7 +268,7 @@ def explain(
 @as_json
 @click.pass_obj
 def check(connect: Callable[[], Client], as_json: bool) -> None:
-    """Compares the bitmaps with the leases, unit by unit; exits 1 and names the differences where there are any."""
+    """Compares bitmaps, leases and what is on disk, unit by unit; exits 1 and names the differences."""
     with reading(connect) as client:
         told = client.check()
     if as_json:
@@ -272,6 +277,7 @@ def check(connect: Callable[[], Client], as_json: bool) -> None:
                 "differences": list(told.differences),
                 "units": told.unit_count,
                 "leases": told.lease_count,
+                "compared_store": told.compared_store,
                 "revision": told.revision,
             }
         )
@@ -279,7 +285,8 @@ def check(connect: Callable[[], Client], as_json: bool) -> None:
         for difference in told.differences:
             click.echo(difference)
         verdict = f"{len(told.differences)} differences" if told.differences else "everything agrees"
-        click.echo(f"{told.unit_count} units, {told.lease_count} leases: {verdict}")
+        store = ", and what is on disk" if told.compared_store else ""
+        click.echo(f"{told.unit_count} units, {told.lease_count} leases{store}: {verdict}")
     if told.differences:
         sys.exit(EXIT_REFUSED)
 
@@ -358,6 +365,7 @@ def _status_json(told: pb.GetStatusResponse) -> dict[str, Any]:
         "waiters": told.waiter_count,
         "warnings": list(told.warnings),
         "revision": told.revision,
+        "epoch": told.epoch,
     }
 
 

@@ -21,6 +21,7 @@ BENCHMARKS = {
     "inference": "one inference under a lease against bare onnxruntime",
     "cores": "two models on one core against two models on leased cores of their own",
     "kill": "from SIGKILL of a holder to the grant of a waiter",
+    "restart": "from the start of a daemon with 10,000 leases to its first grant",
     "waiters": "a Release while 1,000 requests wait",
     "rpc": "acquire + release pairs a second against a bare gRPC echo",
     "imports": "import leasehold against import grpc",

@@ -14,31 +14,64 @@ from typing import Self
 _STOP_S = 10.0
 
 
+class Daemon:
+    """A daemon in directories of its own, under ``root``."""
+
+    def __init__(self, root: Path, *options: str, profile: str = "") -> None:
+        """Starts it, and waits until it serves. ``profile`` is the text of one, where it is not the usual one."""
+        self.run_directory = root / "run"
+        if profile:
+            (root / "profile.toml").write_text(profile, encoding="utf-8")
+            options = (*options, "--profile", str(root / "profile.toml"))
+        places = ("--run-dir", self.run_directory, "--state-dir", root / "state", "--log-level", "warning")
+        self._command = [str(Path(sys.executable).parent / "rmd"), *map(str, places), *options]
+        self._log = root / "log"
+        self.start()
+
+    def start(self) -> None:
+        """Starts it, and returns when it says that it is ready."""
+        with self._log.open("ab") as log_file:
+            self._process = subprocess.Popen(self._command, stdout=subprocess.PIPE, stderr=log_file)
+        assert self._process.stdout is not None
+        if not self._process.stdout.readline().startswith(b"ready "):
+            raise RuntimeError(f"rmd did not start: {self._log.read_text(encoding='utf-8')}")
+
+    def kill(self) -> None:
+        """Ends it by SIGKILL."""
+        self._process.kill()
+        self._gone()
+
+    def stop(self) -> None:
+        """Ends it by SIGTERM."""
+        self._process.terminate()
+        self._gone()
+
+    def _gone(self) -> None:
+        try:
+            self._process.wait(_STOP_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        assert self._process.stdout is not None
+        self._process.stdout.close()
+
+
+@contextmanager
+def restartable_daemon(*options: str, profile: str = "") -> Iterator[Daemon]:
+    """A daemon, ready to serve, until the block ends."""
+    with tempfile.TemporaryDirectory(prefix="leasehold-bench-") as root:
+        started = Daemon(Path(root), *options, profile=profile)
+        try:
+            yield started
+        finally:
+            started.stop()
+
+
 @contextmanager
 def daemon(*options: str) -> Iterator[Path]:
-    """A daemon in directories of its own, ready to serve; answers its run directory. It ends with the block."""
-    with tempfile.TemporaryDirectory(prefix="leasehold-bench-") as root:
-        run_directory = Path(root) / "run"
-        command = [Path(sys.executable).parent / "rmd", "--run-dir", run_directory, "--state-dir", Path(root) / "state"]
-        log = Path(root) / "log"
-        with log.open("wb") as log_file:
-            process = subprocess.Popen(
-                [*map(str, command), "--log-level", "warning", *options], stdout=subprocess.PIPE, stderr=log_file
-            )
-        assert process.stdout is not None
-        try:
-            line = process.stdout.readline()
-            if not line.startswith(b"ready "):
-                raise RuntimeError(f"rmd did not start: {log.read_text(encoding='utf-8')}")
-            yield run_directory
-        finally:
-            process.terminate()
-            try:
-                process.wait(_STOP_S)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-            process.stdout.close()
+    """The run directory of a daemon, ready to serve, until the block ends."""
+    with restartable_daemon(*options) as started:
+        yield started.run_directory
 
 
 class Worker:

@@ -107,7 +107,7 @@ class BaseClient:
 
     def _windows_held(self) -> dict[str, dict[int, int]]:
         with self._lock:
-            leases = list(self._leases.values())
+            leases = [*self._leases.values(), *(lease for lease in self._lost if lease._is_wanted_back)]
         held = {lease.id: lease._window_copies() for lease in leases}
         return {lease_id: windows for lease_id, windows in held.items() if windows}
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import grpc
 
 import leasehold
-from bench.harness import Round, Row, run_rounds
+from bench.harness import Round, Rounds, Row, run_rounds
 from bench.processes import Worker, answer, ask_all, daemon, orders
 from leasehold.channel import OPTIONS
 from rmapi.v1 import resource_manager_pb2 as pb
@@ -29,16 +29,22 @@ _SERVICE, _METHOD = "bench.Echo", "Echo"
 def run() -> list[Row]:
     """The rows of this benchmark."""
     most = max(CLIENT_COUNTS)
-    with tempfile.TemporaryDirectory(prefix="leasehold-bench-") as root, daemon() as run_directory:
+    with (
+        tempfile.TemporaryDirectory(prefix="leasehold-bench-") as root,
+        daemon("--durability", "none") as forgetful,
+        daemon() as durable,
+    ):
         path = Path(root) / "echo.sock"
         with Worker("bench.rpc:serve_echo", path) as server:
             server.hear()
             workers = {
-                "pairs": [Worker("bench.rpc:acquire_and_release", run_directory) for _ in range(most)],
+                "pairs": [Worker("bench.rpc:acquire_and_release", forgetful) for _ in range(most)],
+                "durable": [Worker("bench.rpc:acquire_and_release", durable) for _ in range(most)],
                 "echo": [Worker("bench.rpc:call_echo", path) for _ in range(most)],
             }
             try:
-                ask_all([*workers["pairs"], *workers["echo"]], "0.2")
+                for of_one in workers.values():
+                    ask_all(of_one, "0.2")
 
                 def measure(number: int) -> Round:
                     order = sorted(workers, reverse=bool(number % 2))
@@ -52,14 +58,23 @@ def run() -> list[Row]:
             finally:
                 for worker in (worker for of_one in workers.values() for worker in of_one):
                     worker.close()
+    return [row for count in CLIENT_COUNTS for row in _rows(rounds, count)]
+
+
+def _rows(rounds: Rounds, count: int) -> list[Row]:
     return [
         Row(
-            f"rpc: acquire + release against half the rate of a bare echo, clients: {count}",
+            f"rpc: acquire + release, not durable, against half the rate of a bare echo, clients: {count}",
             rounds.figure(f"pairs {count}", "pairs/s"),
             rounds.figure(f"echo {count}", "pairs/s", scale=0.5),
             rounds.ratio(f"pairs {count}", f"echo {count}", scale=2.0),
-        )
-        for count in CLIENT_COUNTS
+        ),
+        Row(
+            f"rpc: acquire + release, durable against not durable, clients: {count}",
+            rounds.figure(f"durable {count}", "pairs/s"),
+            rounds.figure(f"pairs {count}", "pairs/s"),
+            rounds.ratio(f"durable {count}", f"pairs {count}"),
+        ),
     ]
 
 

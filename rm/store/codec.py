@@ -137,7 +137,7 @@ def _check_numbers(value: object, name: str) -> None:
     kind = type(value)
     check = _CHECKS.get(kind)
     if check is not None and not check(value):
-        raise StoreDamaged(f"the {name} has an impossible {kind.__name__}: {value}")
+        raise StoreDamaged(f"the {name} has an impossible {kind.__name__}: {value!r:.200}")
     inside = (
         value
         if isinstance(value, tuple)

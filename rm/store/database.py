@@ -1,4 +1,7 @@
-"""The file of a store: two tables of SQLite, and a ballast beside it. Nothing else here knows SQLite.
+"""The file of a store: a few tables of SQLite, and a ballast beside it. Nothing else here knows SQLite.
+
+``event`` and ``snapshot`` say everything; ``tail`` has one row: the last revision that was written. So a lost end of
+the others is seen, and every transaction writes one page in common, which is how rm/store/wal.py tells them apart.
 
 A row's digest covers its table, its key and its body: a flipped bit is found, and a row in another's place.
 One connection, used by one thread at a time. Every write is one transaction and one fsync.
@@ -9,7 +12,7 @@ import os
 import sqlite3
 import struct
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from hashlib import blake2b
 from pathlib import Path
 
@@ -27,8 +30,9 @@ _CREATE = (
     f"PRAGMA user_version = {SCHEMA}",
     "CREATE TABLE event (revision INTEGER PRIMARY KEY, digest BLOB NOT NULL, body BLOB NOT NULL)",
     "CREATE TABLE snapshot (part INTEGER PRIMARY KEY, digest BLOB NOT NULL, body BLOB NOT NULL)",
+    "CREATE TABLE tail (one INTEGER PRIMARY KEY, revision INTEGER NOT NULL, digest BLOB NOT NULL)",
 )
-_EVENT, _PART = b"event", b"snapshot"
+_EVENT, _PART, _TAIL = b"event", b"snapshot", b"tail"
 _PAGES_BETWEEN_CHECKPOINTS = 1_000  # 4 MiB, a tenth of a second to read at the next start
 
 Rows = Sequence[tuple[int, bytes]]
@@ -49,8 +53,8 @@ class Database:
         self._page_count = 0  # written since the last checkpoint, at least
 
     @classmethod
-    def create(cls, path: Path, parts: Sequence[bytes] = ()) -> None:
-        """Makes a complete file ``path``, closed and synced, with ``parts`` as its snapshot.
+    def create(cls, path: Path, parts: Sequence[bytes] = (), revision: int = 0) -> None:
+        """Makes a complete file ``path``, closed and synced, with ``parts`` as its snapshot, taken at ``revision``.
 
         Raises:
             DiskFull, OSError: it cannot be made.
@@ -64,6 +68,7 @@ class Database:
                     for statement in _CREATE:
                         database._connection.execute(statement)
                     database._put_parts(parts)
+                    database._put_tail(revision)
             finally:
                 database.close()
         sync_directory(path.parent)
@@ -76,15 +81,14 @@ class Database:
             StoreDamaged: it is another file, a newer one, or SQLite finds fault with it.
         """
         wal.check(_beside(path, "-wal"))
-        try:
-            connection = _connect(path, factory)
+        with ExitStack() as undo:
             try:
+                connection = _connect(path, factory)
+                undo.callback(connection.close)
                 _check_is_ours(path, connection)
-            except BaseException:
-                connection.close()
-                raise
-        except sqlite3.Error as fault:
-            raise StoreDamaged(f"{path} cannot be opened: {fault}") from fault
+            except sqlite3.Error as fault:
+                raise StoreDamaged(f"{path} cannot be opened: {fault}") from fault
+            undo.pop_all()
         return cls(path, connection)
 
     @classmethod
@@ -112,6 +116,7 @@ class Database:
         with self._transaction():
             rows = [(key, _digest(_EVENT, key, body), body) for key, body in events]
             self._connection.executemany("INSERT INTO event VALUES (?, ?, ?)", rows)
+            self._put_tail(events[-1][0])
         self._note_written(body for _, body in events)
 
     def compact(self, parts: Sequence[bytes], revision: int) -> None:
@@ -124,6 +129,7 @@ class Database:
             self._connection.execute("DELETE FROM snapshot")
             self._put_parts(parts)
             self._connection.execute("DELETE FROM event WHERE revision <= ?", (revision,))
+            self._put_tail(revision)
         self._note_written(parts)
 
     @property
@@ -163,6 +169,20 @@ class Database:
         """
         query = "SELECT revision, digest, body FROM event WHERE revision > ? ORDER BY revision"
         return self._read(_EVENT, "event", query, (after,))
+
+    def read_tail(self) -> int:
+        """The last revision that was written.
+
+        Raises:
+            StoreDamaged: it cannot be told.
+        """
+        try:
+            rows = self._connection.execute("SELECT revision, digest FROM tail").fetchall()
+        except sqlite3.Error as fault:
+            raise StoreDamaged(f"the last revision of {self.path} cannot be read: {fault}") from fault
+        if len(rows) != 1 or not _is_as_written(_TAIL, rows[0][0], rows[0][1], b""):
+            raise StoreDamaged(f"the last revision of {self.path} is not as it was written")
+        return int(rows[0][0])
 
     def read_what_is_left(self) -> Iterator[tuple[int, bytes]]:
         """Rows that are as they were written, of a damaged file: events with their revision, parts with 0.
@@ -237,17 +257,20 @@ class Database:
             try:
                 yield
                 self._connection.execute("COMMIT")
-            except BaseException:
-                if self._connection.in_transaction:  # some failures of SQLite have rolled back already
+            finally:
+                if self._connection.in_transaction:  # it failed, and SQLite has not rolled back by itself
                     self._connection.execute("ROLLBACK")
-                raise
 
     def _put_parts(self, parts: Sequence[bytes]) -> None:
         rows = [(key, _digest(_PART, key, body), body) for key, body in enumerate(parts)]
         self._connection.executemany("INSERT INTO snapshot VALUES (?, ?, ?)", rows)
 
+    def _put_tail(self, revision: int) -> None:
+        row = (0, revision, _digest(_TAIL, revision, b""))
+        self._connection.execute("INSERT OR REPLACE INTO tail VALUES (?, ?, ?)", row)
+
     def _note_written(self, bodies: Iterable[bytes]) -> None:
-        self._page_count += 2 + sum(map(len, bodies)) // 4_096
+        self._page_count += 3 + sum(map(len, bodies)) // 4_096
 
     def _read(self, table: bytes, name: str, query: str, values: tuple[int, ...]) -> Iterator[tuple[int, bytes]]:
         place = f"the first {name}"
@@ -273,7 +296,8 @@ def sync_directory(directory: Path) -> None:
 def _connect(path: Path, factory: type[sqlite3.Connection] = sqlite3.Connection) -> sqlite3.Connection:
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, factory=factory, timeout=0)
     connection.text_factory = bytes  # a damaged row must not end in a UnicodeDecodeError
-    try:
+    with ExitStack() as undo:
+        undo.callback(connection.close)
         # Exclusive comes first: then there is no shared memory file, and no second process ever has it open.
         connection.execute("PRAGMA locking_mode = EXCLUSIVE")
         (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
@@ -282,9 +306,7 @@ def _connect(path: Path, factory: type[sqlite3.Connection] = sqlite3.Connection)
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA wal_autocheckpoint = 0")  # SQLite would pass over its failures in silence
         connection.execute("PRAGMA cache_spill = OFF")  # a transaction writes no page twice: see rm/store/wal.py
-    except BaseException:
-        connection.close()
-        raise
+        undo.pop_all()
     return connection
 
 

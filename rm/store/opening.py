@@ -5,7 +5,7 @@ is told from a first start.
 """
 
 import os
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
 
 from rm.store.damage import WHAT_TO_DO, StoreDamaged
@@ -33,14 +33,16 @@ def open_database(directory: Path) -> Database:
     return database
 
 
-def make_database(path: Path, parts: Iterable[bytes] = ()) -> None:
-    """Makes a store with ``parts`` as its snapshot; ``path`` is there when it is complete, and not before.
+def make_database(path: Path, parts: Sequence[bytes] = (), revision: int = 0) -> None:
+    """Makes a store with ``parts`` as its snapshot, taken at ``revision``.
+
+    ``path`` is there when it is complete, and not before.
 
     Raises:
         DiskFull, OSError: it cannot be made.
     """
     coming = path.with_name(path.name + ".new")
-    Database.create(coming, tuple(parts))
+    Database.create(coming, parts, revision)
     coming.rename(path)
     sync_directory(path.parent)
 

@@ -23,6 +23,9 @@ def recover(database: Database) -> Ledger:
         books = restored(database)
         for _ in replayed(books, database):
             pass
+        tail = database.read_tail()
+        if books.revision != tail:
+            raise StoreDamaged(f"{database.path} ends at revision {books.revision}, and {tail} was written")
         check_agreement(books, database)
     except StoreDamaged as fault:
         raise StoreDamaged(f"{fault}. {WHAT_TO_DO}") from fault

@@ -55,14 +55,13 @@ def salvage(directory: Path, cards: tuple[CardSpec, ...]) -> SalvageReport:
     path, salvaged = directory / FILE, directory / _SALVAGED
     if not _is_damaged(directory):
         raise NothingToSalvage(f"the store in {directory} can be read: there is nothing to salvage")
-    known = _what_can_be_read(path if path.exists() else salvaged)
-    readable_revision = known.revision
+    known, readable_revision = _what_can_be_read(path if path.exists() else salvaged)
     number = 1 + max((int(name.group(1)) for name in map(_PUT_ASIDE.match, os.listdir(directory)) if name), default=0)
     # Where nothing at all could be read, the leaps of those before it still count.
     for name in ("last_token", "revision", "epoch"):
         setattr(known, name, max(getattr(known, name), (number - 1) * snapshot.SALVAGE_LEAP))
     whole = snapshot.everything_in_quarantine(cards, known)
-    make_database(salvaged, [codec.encode_part(part) for part in (whole.head, *whole.parts)])
+    make_database(salvaged, [codec.encode_part(part) for part in (whole.head, *whole.parts)], whole.head.revision)
     put_aside = _put_aside(path, number)
     salvaged.rename(path)
     sync_directory(directory)
@@ -98,21 +97,22 @@ def _put_aside(path: Path, number: int) -> tuple[Path, ...]:
 # Reading what is left.
 
 
-def _what_can_be_read(path: Path) -> Books:
-    """The books of the longest prefix that can be read, but with the highest numbers that stand anywhere."""
+def _what_can_be_read(path: Path) -> tuple[Books, int]:
+    """The books of the longest prefix that can be read, and its revision; they get the highest numbers found at all."""
     with _copy_of(path) as copy:
         try:
             database = Database.open_damaged(copy)
         except StoreDamaged:
-            return Ledger(())
+            return Ledger(()), 0
         try:
             books = _longest_prefix(database)
+            readable_revision = books.revision
             for revision, body in database.read_what_is_left():
                 books.revision = max(books.revision, revision)
                 _note_numbers(books, body)
         finally:
             database.close()
-    return books
+    return books, readable_revision
 
 
 def _longest_prefix(database: Database) -> Ledger:

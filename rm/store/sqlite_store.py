@@ -10,7 +10,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -70,6 +70,7 @@ class SqliteStore:
         self._queue: deque[_Item] = deque()
         self._closing_since_s: float | None = None
         self._failed_because = ""
+        self._doing: list[_Item] = []  # what the store's thread has taken
         self._next_look_s = 0.0  # when the store's thread looks again whether a full disk has room
 
     @classmethod
@@ -80,18 +81,17 @@ class SqliteStore:
             StoreDamaged: they cannot be read, or were lost. The text says what to do.
             DiskFull, OSError: a new store cannot be made.
         """
-        database = open_database(directory)
-        try:
+        with ExitStack() as undo:
+            database = open_database(directory)
+            undo.callback(database.close)
             ledger = recover(database)
-        except StoreDamaged:
-            database.close()
-            raise
-        part_count, event_count = database.counts()
-        store = cls(database, revision=ledger.revision, part_count=part_count, event_count=event_count)
-        try:
-            database.make_ballast()
-        except DiskFull as fault:
-            store._begin_full(fault)
+            part_count, event_count = database.counts()
+            store = cls(database, revision=ledger.revision, part_count=part_count, event_count=event_count)
+            try:
+                database.make_ballast()
+            except DiskFull as fault:
+                store._begin_full(fault)
+            undo.pop_all()
         return store, ledger
 
     # What the loop calls.
@@ -168,6 +168,7 @@ class SqliteStore:
     def _run(self) -> None:
         try:
             while (items := self._take()) is not None:
+                self._doing = items
                 self._do(items)
         except Exception as fault:  # whatever it is, the daemon must learn of it, and nothing may be written after it
             self._fail(f"the store in {self._database.path.parent} failed: {type(fault).__name__}: {fault}")
@@ -222,17 +223,15 @@ class SqliteStore:
         pause = _events_between_snapshots(len(snapshot.parts))
         try:
             self._database.compact(parts, snapshot.head.revision)
-        except DiskFull as fault:  # the events are all there still: another will do
-            _log.warning("no room for a snapshot", fault=str(fault))
+        except DiskFull as fault:  # the events are all there still: another snapshot will do
+            self._begin_full(fault)
         self._tell(self._want_snapshot_at, snapshot.head.revision + pause)
 
     def _read_back(self, answer: "asyncio.Future[Books]") -> None:
         try:
             books = recover(self._database)
-        except Exception as fault:
+        except StoreDamaged as fault:
             self._tell(_set_unless_done, answer.set_exception, answer, fault)
-            if not isinstance(fault, StoreDamaged):
-                raise
         else:
             self._tell(_set_unless_done, answer.set_result, answer, books)
 
@@ -277,7 +276,7 @@ class SqliteStore:
     def _fail(self, why: str) -> None:
         with self._changed:
             self._failed_because = why
-            left = list(self._queue)
+            left = [*self._doing, *self._queue]
             self._queue.clear()
         _log.error("the store failed", why=why)
         self._tell(self._say_that_it_failed, why)

@@ -5,6 +5,7 @@ import os
 import threading
 import time
 import weakref
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import NoReturn
@@ -18,6 +19,7 @@ from leasehold.session import SessionLink
 from rmapi.v1 import types_pb2
 
 _IDLE_TTL_S = 30.0  # three times as long as it takes between two keepalives where no lease needs them sooner
+_LET_GO_MAX = 1_024
 _clients: "weakref.WeakSet[BaseClient]" = weakref.WeakSet()
 
 
@@ -41,6 +43,7 @@ class BaseClient:
         self._leases: dict[str, HeldLease] = {}
         self._lost: list[HeldLease] = []
         self._arriving_leases: dict[str, None] = {}  # granted, and their windows are on their way
+        self._let_go_of: deque[str] = deque(maxlen=_LET_GO_MAX)  # said to a daemon that may not have heard it
         self._request_ids = itertools.count(1)
         self._is_closed = False
 
@@ -127,8 +130,11 @@ class BaseClient:
 
     def _on_revoking(self, lease_id: str, cause: str) -> None:
         with self._lock:
-            lease = self._leases.get(lease_id)
+            known = [*self._leases.values(), *self._lost]  # a daemon that was restarted tells of lost ones once more
+            lease = next((one for one in known if one.id == lease_id), None)
         if lease is None:
+            if lease_id in self._let_go_of and self._link is not None:
+                self._link.release(lease_id)
             return
         lease._is_wanted_back = True
         self._on_lost(lease_id, cause)
@@ -145,6 +151,7 @@ class BaseClient:
         link = self._link
         if lease._is_wanted_back and link is not None:
             lease._is_wanted_back = False
+            self._let_go_of.append(lease.id)
             link.release(lease.id)
 
     def _let_go_of_leases(self) -> None:

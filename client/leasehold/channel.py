@@ -17,6 +17,7 @@ CALL_S = 10.0  # how long the daemon may take for an answer that waits for nothi
 FORGO_S = 2.0  # how long to try to give back what may have been granted and was not told
 ERROR_TRAILER = "rmapi-error-bin"
 SESSION_UNKNOWN = "SESSION_UNKNOWN"
+SHUTTING_DOWN = "SHUTTING_DOWN"
 
 # Without these a client shares its connection with others of the process (and with a forked child), and takes up to
 # 14 s to notice that the daemon is back.
@@ -53,6 +54,8 @@ def refusal_of(detail: pb.ErrorDetail) -> LeaseholdError:
     """The error that a user gets for a refusal."""
     if detail.reason == SESSION_UNKNOWN:
         return SessionUnknown(detail.message)
+    if detail.reason == SHUTTING_DOWN:  # as good as gone: another daemon will answer
+        return DaemonUnavailable(detail.message)
     return refused(detail.reason, detail.message, _facts(MessageToDict(detail.facts)))
 
 

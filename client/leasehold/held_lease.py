@@ -247,9 +247,8 @@ class HeldLease:
         self._close_streams()
         with self._lock:
             self._check_windows_unused(self._windows)
-            for index in list(self._windows):
-                self._windows[index].close()
-                del self._windows[index]
+            for window in self.windows:  # they stay its windows: who asks one for memory hears that the lease is lost
+                window.close()
 
     def _window_copies(self) -> dict[int, int]:
         """Copies of the descriptors of its windows, by the index of their allotment."""

@@ -30,6 +30,7 @@ from rmapi.v1 import session_pb2 as pb
 PROTOCOL_VERSION = 1
 _HANDSHAKE_S = 5.0
 _CONFIRM_S = 1.0  # how long a call waits to hear whether its lease still stands
+_GOODBYE_S = 2.0  # how long to wait for a daemon that restarts, so that it hears the goodbye
 
 
 @dataclass(slots=True)
@@ -153,9 +154,13 @@ class SessionLink:
             send(self._socket, frame)
 
     def close(self) -> None:
-        """Says goodbye: the session ends with its leases, politely. Does nothing where no daemon is there."""
-        with suppress(LeaseholdError):
-            self._ask(pb.ClientFrame(close_session=pb.CloseSession()), CALL_S, is_last=True)
+        """Says goodbye: the session ends with its leases, politely. Waits for no daemon that stays away."""
+        give_up_at = time.monotonic() + _GOODBYE_S
+        while not self._closing and (left_s := give_up_at - time.monotonic()) > 0:
+            with self._changed:
+                self._changed.wait_for(lambda: self._is_connected, left_s)
+            with suppress(LeaseholdError):
+                self._ask(pb.ClientFrame(close_session=pb.CloseSession()), CALL_S)
         self._closing = True
         self._wake()
         if threading.current_thread() is not self._thread:
@@ -171,7 +176,7 @@ class SessionLink:
 
     # Asking.
 
-    def _ask(self, frame: pb.ClientFrame, timeout_s: float, *, is_last: bool = False) -> _Answer:
+    def _ask(self, frame: pb.ClientFrame, timeout_s: float) -> _Answer:
         answer = _Answer()
         with self._lock:
             if self._closing:
@@ -179,11 +184,11 @@ class SessionLink:
             self._last_correlation_id += 1
             frame.correlation_id = self._last_correlation_id
             self._answers[frame.correlation_id] = answer
-            self._closing = is_last
             try:
                 send(self._socket, frame)
             except OSError as fault:
                 del self._answers[frame.correlation_id]
+                self._is_connected = False  # as the reading thread is about to find out too
                 raise DaemonUnavailable("the connection to the daemon is broken") from fault
         if not answer.arrived.wait(timeout_s):
             self._answers.pop(frame.correlation_id, None)
@@ -246,6 +251,7 @@ class SessionLink:
                         os.close(fd)
                     return
                 answer.frame, answer.descriptors = frame, descriptors
+                self._closing = self._closing or frame.WhichOneof("body") == "session_closed"
                 answer.arrived.set()
 
     def _renew(self) -> None:

@@ -11,7 +11,7 @@ from rm.core import events
 from rm.core.card import Allotment, Card, CardSpec
 from rm.core.deadlines import Deadlines
 from rm.core.dedupe import Requests
-from rm.core.lease import Lease, without
+from rm.core.lease import Lease, Revocation, without
 from rm.core.reservation import Reservation, ReservationSpec
 from rm.core.session import SessionRecord
 from rm.core.types import CardId, LeaseId, PoolName, SessionId, UnitSet
@@ -25,7 +25,7 @@ class Books:
         self.cards: dict[CardId, Card] = {spec.id: Card(spec) for spec in cards}
         self.sessions: dict[SessionId, SessionRecord] = {}
         self.leases: dict[LeaseId, Lease] = {}
-        self.revoking: dict[LeaseId, str] = {}  # live leases that are told to end, and why
+        self.revoking: dict[LeaseId, Revocation] = {}  # live leases that are told to end
         self.quarantine: dict[LeaseId, Lease] = {}  # ended leases whose units are not proven quiet
         self.reservations: dict[str, Reservation] = {}
         self.requests = Requests()
@@ -122,7 +122,7 @@ class Books:
     def _apply_revocation_began(self, event: events.RevocationBegan) -> None:
         assert event.lease_id in self.leases, f"{event.lease_id} is revoked and not there"
         assert event.lease_id not in self.revoking, f"{event.lease_id} is revoked twice"
-        self.revoking[event.lease_id] = event.cause
+        self.revoking[event.lease_id] = Revocation(event.cause, event.notice_ns)
         if event.deadline_ns is not None:
             self.deadlines.replace(event.lease_id, event.deadline_ns)
 

@@ -6,6 +6,7 @@ monotonic clock (``deadline_ns``) hold for one run of the daemon only: they are 
 
 from dataclasses import dataclass
 
+from rm.core import limits
 from rm.core.card import Allotment, CardSpec
 from rm.core.lease import Lease, WindowMark
 from rm.core.reservation import ReservationSpec
@@ -81,11 +82,15 @@ class UnitsReturned:
 
 @dataclass(frozen=True, slots=True)
 class RevocationBegan:
-    """A lease is to end though its owner did not ask: it has until ``deadline_ns`` to let go, then it is fenced."""
+    """A lease is to end though its owner did not ask: it has until ``deadline_ns`` to let go, then it is fenced.
+
+    After a restart its ``notice_ns`` begins anew.
+    """
 
     lease_id: LeaseId
     cause: str
     deadline_ns: int | None
+    notice_ns: int = limits.NOTICE_NS_DEFAULT
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,14 @@ class WindowMark:
     inode: int
 
 
+@dataclass(frozen=True, slots=True)
+class Revocation:
+    """Why a live lease is to end, and how long its holder was given to let go."""
+
+    cause: str
+    notice_ns: int
+
+
 ANY_WINDOW = WindowMark(-1, 0, 0, 0)  # stands for whatever memory files of this daemon there may be
 
 

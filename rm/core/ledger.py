@@ -57,10 +57,9 @@ class Ledger(Lookup):
             PoolExhausted, UnitHeld: not now.
             NotOwner, QuotaExceeded, LeaseGone: as their names say.
         """
-        request = Request(wish.asker.session, wish.request_id, wish.fingerprint)
-        known = None if has_waited else self.requests.find(request)
-        if known is not None:
-            return self._answered_before(known, wish.request_id)
+        lease = None if has_waited else self.answered_before(wish)
+        if lease is not None:
+            return lease
         self._check_wish(wish)
         possible = self.cards_for(wish)
         card, allotments = self._place_on_first(wish, possible if cards is None else tuple(cards))
@@ -76,7 +75,18 @@ class Ledger(Lookup):
             label=wish.label,
             granted_wall_ns=now_wall_ns,
         )
+        request = Request(wish.asker.session, wish.request_id, wish.fingerprint)
         return Granted(lease, request, None if wish.ttl_ns is None else now_ns + wish.ttl_ns)
+
+    def answered_before(self, wish: Wish) -> Lease | None:
+        """The lease that ``wish`` got when it was asked for before; None where it is new.
+
+        Raises:
+            InvalidRequest: its request id was used for another request.
+            LeaseGone: that lease has ended, or the request was given up.
+        """
+        known = self.requests.find(Request(wish.asker.session, wish.request_id, wish.fingerprint))
+        return None if known is None else self._answered_before(known, wish.request_id)
 
     def decide_extend(
         self, lease_id: LeaseId, claims: tuple[Claim, ...], asker: Asker, request: Request
@@ -91,7 +101,7 @@ class Ledger(Lookup):
             return self._answered_before(known, request.id)
         lease = self.lease_of(lease_id, asker.session)
         if lease_id in self.revoking:
-            raise LeaseGone(f"{lease_id} is about to end: {self.revoking[lease_id]}", lease=lease_id)
+            raise LeaseGone(f"{lease_id} is about to end: {self.revoking[lease_id].cause}", lease=lease_id)
         if len(lease.allotments) + len(claims) > limits.ALLOTMENTS_PER_LEASE_MAX:
             most = limits.ALLOTMENTS_PER_LEASE_MAX
             raise QuotaExceeded(f"{lease_id} has {len(lease.allotments)} allotments, {most} are possible", most=most)
@@ -191,7 +201,7 @@ class Ledger(Lookup):
             raise LeaseNotFound(f"there is no live lease {lease_id!r}", lease=lease_id)
         if lease_id not in self.leases or lease_id in self.revoking:
             return None
-        return RevocationBegan(lease_id, cause, now_ns + notice_ns)
+        return RevocationBegan(lease_id, cause, now_ns + notice_ns, notice_ns)
 
     def decide_open_session(self, session: SessionRecord) -> SessionOpened:
         """Notes a client process. Who may open how many is not the ledger's to say."""
@@ -211,7 +221,7 @@ class Ledger(Lookup):
     def decide_expire(self, *, now_ns: int) -> list[RevocationBegan | LeaseEnded]:
         """Tells every lease whose keepalive is overdue to end, and ends those whose notice is over, earliest first."""
         return [
-            LeaseEnded(lease_id, self.revoking[lease_id], is_violent=True)
+            LeaseEnded(lease_id, self.revoking[lease_id].cause, is_violent=True)
             if lease_id in self.revoking
             else RevocationBegan(lease_id, "keepalive missed", now_ns + limits.NOTICE_NS_DEFAULT)
             for lease_id in self.deadlines.expired(now_ns)
@@ -256,7 +266,7 @@ class Ledger(Lookup):
             for lease in self.leases.values()
             if lease.ttl_ns is not None and lease.id not in self.revoking
         ]
-        deadlines += [(lease_id, now_ns + limits.NOTICE_NS_DEFAULT) for lease_id in self.revoking]
+        deadlines += [(lease_id, now_ns + revocation.notice_ns) for lease_id, revocation in self.revoking.items()]
         return Renewed(tuple(deadlines))
 
     # Reservations.

@@ -66,6 +66,7 @@ EVENTS_PER_BATCH_MAX = 4_096
 CONNECTIONS_MAX = 4_096
 FRAME_BYTES_MAX = 65_536
 FRAMES_QUEUED_BYTES_MAX = 1 << 20  # a reader slower than this is closed
+FRAMES_UNANSWERED_MAX = 256  # that wait for the disk; a client that asks for more is heard when one is answered
 DESCRIPTORS_PER_FRAME_MAX = 64  # the kernel's own limit is 253
 DESCRIPTORS_QUEUED_MAX = 256  # copies held for a reader that is slow; one with more is closed
 WINDOWS_PER_LEASE_MAX = DESCRIPTORS_PER_FRAME_MAX  # so that one answer has them all

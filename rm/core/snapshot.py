@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from rm.core.books import Books
 from rm.core.card import Allotment, CardSpec
 from rm.core.dedupe import SessionRequests
-from rm.core.lease import ANY_WINDOW, Lease
+from rm.core.lease import ANY_WINDOW, Lease, Revocation
 from rm.core.pool import PoolSpec
 from rm.core.reservation import Reservation, ReservationSpec
 from rm.core.session import SessionRecord
@@ -33,10 +33,10 @@ class Head:
 
 @dataclass(frozen=True, slots=True)
 class LiveLease:
-    """A live lease; ``revoked_because`` is empty unless it is told to end."""
+    """A live lease, and its revocation where it is told to end."""
 
     lease: Lease
-    revoked_because: str
+    revocation: Revocation | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +69,7 @@ def take(books: Books) -> Snapshot:
     """Writes the books down."""
     parts: list[Part] = list(books.sessions.values())
     parts += [StandingReservation(one.spec, _given(one)) for one in books.reservations.values()]
-    parts += [LiveLease(lease, books.revoking.get(lease.id, "")) for lease in books.leases.values()]
+    parts += [LiveLease(lease, books.revoking.get(lease.id)) for lease in books.leases.values()]
     parts += [QuarantinedLease(lease) for lease in books.quarantine.values()]
     parts += books.requests.remembered()
     head = Head(
@@ -96,10 +96,10 @@ def restore(books: Books, head: Head, parts: Iterable[Part]) -> None:
                 books.sessions[part.id] = part
             case StandingReservation(spec, given):
                 books.restore_reservation(spec, given)
-            case LiveLease(lease, cause):
+            case LiveLease(lease, revocation):
                 books.restore_lease(lease)
-                if cause:
-                    books.revoking[lease.id] = cause
+                if revocation is not None:
+                    books.revoking[lease.id] = revocation
             case QuarantinedLease(lease):
                 books.restore_quarantine(lease)
             case SessionRequests():

@@ -110,7 +110,7 @@ class EmbeddedBackend:
         known.here.sort(key=lambda window: window.mark.allotment_index)
 
     def remake(self, lease: Lease) -> tuple[WindowMark, ...]:
-        """Makes missing windows anew, of which no process has the old one.
+        """Makes missing windows anew, of which no process is seen to have the old one.
 
         Raises:
             CardFailed: a process has one, or the host cannot make another.
@@ -118,7 +118,7 @@ class EmbeddedBackend:
         known = self._windows.get(lease.id, _Windows())
         if not known.missing:
             return lease.windows
-        if are_in_use(lease.holder.pid, known.missing):
+        if are_in_use(known.missing):
             text = f"windows of {lease.id} from before the daemon's restart are in use; they must be handed back"
             raise CardFailed(text, lease=lease.id)
         made = _make(lease.id, [(mark.allotment_index, mark.size_bytes) for mark in known.missing])

@@ -76,9 +76,10 @@ class Inheritors:
                 one.on_quiet()
 
 
-def are_in_use(holder_pid: int, marks: tuple[WindowMark, ...]) -> bool:
-    """Whether a process has one of these windows."""
-    return _has_any(holder_pid, marks, *_files_in_use())
+def are_in_use(marks: tuple[WindowMark, ...]) -> bool:
+    """Whether a process is seen to have one of these windows."""
+    files, _ = _files_in_use()
+    return _has_any(0, marks, files, ())
 
 
 def _has_any(holder_pid: int, marks: tuple[WindowMark, ...], files: Collection[_File], hidden: Collection[int]) -> bool:

@@ -72,6 +72,14 @@ class Commits:
         await self._store.synced.wait(revision)
         return revision
 
+    async def told(self, refusal: Refusal) -> Refusal:
+        """Waits until a refusal may be told, for it has seen events too; answers what is told where it never may."""
+        try:
+            await self.synced()
+        except ShuttingDown as stopping:
+            return stopping
+        return refusal
+
     def may_tell_end(self, lease_id: LeaseId) -> bool:
         """Whether the end of a lease that is not live is safe, and so may be told."""
         return lease_id not in self._ends_to_tell

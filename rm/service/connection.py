@@ -51,7 +51,10 @@ class Connection:
         self._descriptors: deque[int] = deque()
         self._queued: deque[tuple[bytes, Sequence[int]]] = deque()
         self._queued_bytes = self._queued_descriptor_count = 0
+        self._unanswered_count = 0
         self._is_on_hold = self._closes_when_sent = self._is_listening = False
+        self.windows_turn = asyncio.Lock()
+        self._descriptors_read = asyncio.Event()
         self._loop = asyncio.get_running_loop()
         self._listen()
         self._handshake = self._loop.call_later(limits.HANDSHAKE_NS_MAX / NS_PER_S, self.close)
@@ -69,6 +72,20 @@ class Connection:
     def go_on(self) -> None:
         """Hears on, first what came meanwhile."""
         self._is_on_hold = False
+        self._take_frames()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it was not closed yet."""
+        return self._socket.fileno() >= 0
+
+    def asked(self) -> None:
+        """Owes an answer that comes later; one that owes too many hears no further frame."""
+        self._unanswered_count += 1
+
+    def answered(self) -> None:
+        """Has given an answer that was owed."""
+        self._unanswered_count -= 1
         self._take_frames()
 
     # Bytes in.
@@ -107,9 +124,10 @@ class Connection:
 
     @property
     def _may_take(self) -> bool:
-        """Whether it is open and has read its descriptors: who has not is heard no further until it has."""
-        is_open = self._socket.fileno() >= 0 and not self._closes_when_sent
-        return is_open and not self._is_on_hold and not self._queued_descriptor_count
+        """Whether it is open, is owed few answers, and has read its descriptors: else it is heard when that is so."""
+        is_heard = self.is_open and not self._closes_when_sent and not self._is_on_hold
+        has_room = self._unanswered_count < limits.FRAMES_UNANSWERED_MAX
+        return is_heard and has_room and not self._queued_descriptor_count
 
     def _take_frames(self) -> None:
         try:
@@ -149,7 +167,7 @@ class Connection:
         Raises:
             CardFailed: the host has no descriptors left for copies of ``descriptors``.
         """
-        if self._socket.fileno() < 0:
+        if not self.is_open:
             return
         body = frame.SerializeToString()
         owned = _own_copies(descriptors)
@@ -162,6 +180,12 @@ class Connection:
             self.close()
             return
         self._flush()
+
+    async def descriptors_read(self) -> None:
+        """Returns once the client has read all descriptors that were sent to it, or the connection is closed."""
+        while self.is_open and self._queued_descriptor_count:
+            self._descriptors_read.clear()
+            await self._descriptors_read.wait()
 
     def fault(self, correlation_id: int, refusal: Refusal) -> None:
         """Tells why a frame was refused."""
@@ -191,6 +215,7 @@ class Connection:
                 return
             close_all(descriptors)
             self._queued_descriptor_count -= len(descriptors)
+            self._descriptors_read.set()
             self._queued_bytes -= sent
             if sent < len(data):
                 self._queued.appendleft((data[sent:], ()))
@@ -219,7 +244,7 @@ class Connection:
 
     def close(self) -> None:
         """Closes the connection. The session stays: only the death of its process, or its own word, ends it."""
-        if self._socket.fileno() < 0:
+        if not self.is_open:
             return
         self._handshake.cancel()
         self._listen(False)
@@ -229,6 +254,7 @@ class Connection:
         for _, descriptors in self._queued:
             close_all(descriptors)
         self._queued.clear()
+        self._descriptors_read.set()
         self._drop_descriptors()
         self._on_closed(self)
 

@@ -64,6 +64,8 @@ class Endings:
             self._fence(lease, is_holder_dead=is_holder_dead)
 
     def _fence_living(self, lease: Lease, cause: str) -> None:
+        if self._commits.failed_because:
+            return  # it is left to the next daemon
         with self._commits:
             self._fence(lease, is_holder_dead=False)
             self._serve((lease.card, pool) for pool in lease.pools)
@@ -87,6 +89,8 @@ class Endings:
         return tell
 
     def _quiet(self, lease: Lease) -> None:
+        if self._commits.failed_because:
+            return
         with self._commits:
             self._commits.commit(self._ledger.decide_quiet(lease.id))
             self._serve((lease.card, pool) for pool in lease.pools)

@@ -8,6 +8,7 @@ import asyncio
 import heapq
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from functools import partial
 
 from rm.core import limits
 from rm.core.claims import Asker, Claim, Wish, pools_of
@@ -20,7 +21,7 @@ from rm.core.errors import (
     ShuttingDown,
     StoreFull,
 )
-from rm.core.events import LeaseEnded, Request, RevocationBegan, UnitsReturned, WindowsRemade
+from rm.core.events import LeaseEnded, Renewed, Request, RevocationBegan, UnitsReturned, WindowsRemade
 from rm.core.lease import Lease
 from rm.core.ledger import Ledger
 from rm.core.report import check_possible
@@ -55,6 +56,9 @@ class Engine:
         self.commits = Commits(ledger, store, clock, self.log, on_failure)
         self.endings = Endings(ledger, backend, self.commits, self.news, serve=self._serve_waiters)
         self._unclaimed = Unclaimed()
+        self._coming: set[LeaseId] = set()  # granted, and not safe yet: nobody knows of them
+        self._ran_ns = clock.monotonic_ns()  # at the last tick, less the time in which the daemon stood still
+        self._paused_ns = 0
         self._stopped_because = ""
         store.on_room = self._serve_everybody
 
@@ -74,8 +78,7 @@ class Engine:
         """
         outcome = self._acquire_or_queue(wish, wait_ns)
         lease = outcome if isinstance(outcome, Lease) else await self._wait(outcome)
-        await self.synced()
-        return lease
+        return await self._safe_and_live(lease)
 
     async def extend(self, lease_id: LeaseId, claims: tuple[Claim, ...], asker: Asker, request: Request) -> Lease:
         """Adds ``claims`` to a lease, at once or not at all."""
@@ -94,8 +97,7 @@ class Engine:
                 windows = self.backend.prepare(lease_id, lease.card, event.allotments, first_index=first_index)
                 self.commits.commit(replace(event, windows=windows))
                 lease = self.ledger.leases[lease_id]
-        await self.synced()
-        return lease
+        return await self._safe_and_live(lease)
 
     async def give_back(
         self,
@@ -196,8 +198,10 @@ class Engine:
             renewed, lost = self.ledger.decide_renew(lease_ids, session, now_ns=now_ns)
             if renewed.deadlines:
                 self.ledger.apply(renewed)
-            mine = [self.ledger.leases[lease_id] for lease_id in self.ledger.leases_by_session.get(session, ())]
-            unclaimed = self._unclaimed.heard(session, mine, frozenset(lease_ids), now_ns=now_ns)
+            held = self.ledger.leases_by_session.get(session, ())
+            not_claimable = (self.ledger.revoking, self._coming)
+            mine = [self.ledger.leases[one] for one in held if not any(one in those for those in not_claimable)]
+            unclaimed = self._unclaimed.heard(session, mine, frozenset(lease_ids), now_ns=self._ran_ns)
             self.endings.end([LeaseEnded(lease.id, "nobody claimed it", is_violent=True) for lease in unclaimed])
         return tuple(lease_id for lease_id in lost if self.commits.may_tell_end(lease_id))
 
@@ -216,6 +220,7 @@ class Engine:
         """Ends what is overdue: leases without a keepalive, and waits that have lasted long enough."""
         with self.commits:
             now_ns = self.clock.monotonic_ns()
+            self._ran_ns = now_ns - self._paused_ns
             for waiter in self.waiting.overdue(now_ns):
                 self._withdraw(
                     waiter, self.waiting.timed_out(waiter, self.ledger, full_because=self.store.full_because)
@@ -229,6 +234,7 @@ class Engine:
     def postpone(self, gap_ns: int) -> None:
         """Moves every keepalive deadline by the time in which the daemon did not run."""
         self.ledger.deadlines.postpone(gap_ns)
+        self._paused_ns += gap_ns
 
     async def synced(self) -> int:
         """Waits until everything that an answer may have seen is safe; answers its revision.
@@ -254,6 +260,10 @@ class Engine:
             again = self.waiting.asked_again(wish)
             if again is not None:
                 return again
+            lease = self.ledger.answered_before(wish)
+            if lease is not None:  # asked again: it needs no turn in a queue
+                self._unclaimed.asked_again(lease)
+                return lease
             cards = self.ledger.cards_for(wish)
             pools = pools_of(wish.claims)
             open_cards = self.waitlist.open_cards(cards, pools)
@@ -284,7 +294,22 @@ class Engine:
         lease = event.lease
         windows = self.backend.prepare(lease.id, lease.card, lease.allotments, first_index=0)
         lease = replace(lease, windows=windows) if windows else lease
-        self.commits.commit(replace(event, lease=lease) if windows else event)
+        self._coming.add(lease.id)
+        self.commits.commit(replace(event, lease=lease, deadline_ns=None))
+        self.commits.when_synced(partial(self._begin_clock, lease))
+        return lease
+
+    def _begin_clock(self, lease: Lease) -> None:
+        """A grant is safe. Only now can its client hear of it, and keep it alive."""
+        self._coming.discard(lease.id)
+        if lease.ttl_ns is not None and lease.id in self.ledger.leases and lease.id not in self.ledger.revoking:
+            self.ledger.apply(Renewed(((lease.id, self.clock.monotonic_ns() + lease.ttl_ns),)))
+
+    async def _safe_and_live(self, lease: Lease) -> Lease:
+        """Waits until a lease may be told to its client; refuses to, where it has ended meanwhile."""
+        await self.synced()
+        if lease.id not in self.ledger.leases:
+            raise LeaseGone(f"{lease.id} ended before its client was told of it", lease=lease.id)
         return lease
 
     async def _wait(self, waiting: Waiting) -> Lease:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from rm.core.card import CardSpec
 from rm.core.events import LeaseEnded, Started
+from rm.core.lease import Lease
 from rm.core.ledger import Ledger
 from rm.core.session import SessionRecord
 from rm.service.engine import Engine
@@ -37,15 +38,18 @@ def resume(engine: Engine, *, boot_id: str, is_alive: Callable[[SessionRecord], 
     """
     ledger, backend = engine.ledger, engine.backend
     is_same_boot = ledger.boot_id == boot_id
-    known = ledger.incarnations
-    reset = {card for card, incarnation in backend.incarnations if known.get(card, incarnation) != incarnation}
+    there = dict(backend.incarnations)
+    here_or_gone = [card for card in ledger.incarnations if card in there or not is_same_boot]
+    reset = {card for card in here_or_gone if there.get(card) != ledger.incarnations[card]}
     in_quarantine = list(ledger.quarantine.values())
+    sessions = list(ledger.sessions.values())
+    dead = [session for session in sessions if not (is_same_boot and is_alive(session))]
+    dead_ids = {session.id for session in dead}
+    _check_cards(ledger, backend.cards, but_for=lambda lease: lease.card in reset or lease.session in dead_ids)
     for lease in [*ledger.leases.values(), *in_quarantine]:
         if lease.card not in reset:  # else nothing is left of it
             backend.adopt(lease)
 
-    sessions = list(ledger.sessions.values())
-    dead = [session for session in sessions if not (is_same_boot and is_alive(session))]
     for session in dead:
         cause = "process died" if is_same_boot else "the host was booted"
         engine.end_session(session.id, cause, is_violent=True)
@@ -54,20 +58,26 @@ def resume(engine: Engine, *, boot_id: str, is_alive: Callable[[SessionRecord], 
         lost = [LeaseEnded(lease_id, "the card was reset", is_violent=True) for lease_id in on_reset_cards]
         engine.endings.end(lost, is_holder_dead=True)
     for lease in in_quarantine:
-        engine.endings.fence_again(lease, is_holder_dead=lease.session not in ledger.sessions)
+        is_dead = not is_same_boot or lease.session in dead_ids  # who said goodbye before may well live
+        engine.endings.fence_again(lease, is_holder_dead=is_dead)
 
-    _check_cards(ledger, backend.cards)
+    _check_cards(ledger, backend.cards)  # again: what the dead had may be out of reach
     with engine.commits:
         engine.commits.commit(Started(ledger.epoch + 1, boot_id, backend.cards, backend.incarnations))
         ledger.apply(ledger.decide_deadlines(now_ns=engine.clock.monotonic_ns()))
     return Resumed(ledger.epoch, len(sessions) - len(dead), len(dead), len(ledger.leases))
 
 
-def _check_cards(ledger: Ledger, cards: tuple[CardSpec, ...]) -> None:
+def _check_cards(
+    ledger: Ledger, cards: tuple[CardSpec, ...], *, but_for: Callable[[Lease], bool] = lambda lease: False
+) -> None:
+    """Refuses other cards than those in use; a lease for which ``but_for`` holds is about to be over."""
     before = tuple(card.spec for card in ledger.cards.values())
-    in_use = [f"{len(ledger.leases)} leases"] if ledger.leases else []
+    leases = [lease for lease in ledger.leases.values() if not but_for(lease)]
+    quarantine = [lease for lease in ledger.quarantine.values() if not but_for(lease)]
+    in_use = [f"{len(leases)} leases"] if leases else []
     in_use += [f"{len(ledger.reservations)} reservations"] if ledger.reservations else []
-    in_use += [f"{len(ledger.quarantine)} ended leases in quarantine"] if ledger.quarantine else []
+    in_use += [f"{len(quarantine)} ended leases in quarantine"] if quarantine else []
     if before != cards and in_use:
         raise CardsDiffer(
             f"the state is of other cards ({_text(before)}) than these ({_text(cards)}), and has {', '.join(in_use)}; "

@@ -1,5 +1,6 @@
 """Puts the service on its sockets: the gRPC server with its options, health and reflection, and the session socket."""
 
+import asyncio
 import os
 from dataclasses import asdict
 from pathlib import Path
@@ -25,6 +26,7 @@ GRPC_SOCKET = "rm.sock"
 SESSION_SOCKET = "session.sock"
 UNIX_PATH_BYTES_MAX = 107  # sun_path of the kernel, less the closing zero
 STOP_GRACE_S = 2.0
+KILL_DELAY_S = 1.0  # long enough for a look at every process of the host
 _log = structlog.get_logger(__name__)
 
 # The defaults drop bursts of over 1,000 calls, notice a peer that hangs after 60 s whatever the keepalive says, cut off
@@ -112,7 +114,12 @@ class Server:
             self._engine.end_session(session.id, "process died", is_violent=True)
 
     def _on_out_of_reach(self, lease: Lease) -> None:
-        session = self._sessions.get(lease.session)
+        """Kills the holder of windows that cannot be fenced, unless it turns out that it has none of them any more."""
         _log.warning("a lease cannot be fenced", lease=lease.id, pid=lease.holder.pid, kills=self._kills_to_fence)
-        if session is not None and self._kills_to_fence:
+        if self._kills_to_fence:
+            asyncio.get_running_loop().call_later(KILL_DELAY_S, self._kill_holder, lease)
+
+    def _kill_holder(self, lease: Lease) -> None:
+        session = self._sessions.get(lease.session)
+        if session is not None and lease.id in self._engine.ledger.quarantine:
             session.kill()

@@ -47,8 +47,7 @@ def _refusals_told(method: Method[RequestT, ResponseT]) -> Method[RequestT, Resp
         try:
             return await method(self, request, context)
         except Refusal as refusal:
-            await self.engine.synced()  # also a refusal has seen events
-            await _abort(context, refusal)
+            await _abort(context, await self.engine.commits.told(refusal))
         except Exception as fault:
             _log.exception("fault of our own", method=method.__name__)
             await context.abort(grpc.StatusCode.INTERNAL, f"the daemon made a mistake: {type(fault).__name__}")
@@ -320,10 +319,10 @@ class Servicer(pb_grpc.ResourceManagerServiceServicer):
         return message
 
     def _state(self, lease: Lease) -> tuple[types_pb2.Lease.State, str]:
-        if because := self.engine.ledger.revoking.get(lease.id):
-            return types_pb2.Lease.STATE_REVOKING, because
-        is_here = self._is_connected(lease.session)
-        return types_pb2.Lease.STATE_HELD if is_here else types_pb2.Lease.STATE_SUSPECT, ""
+        if revocation := self.engine.ledger.revoking.get(lease.id):
+            return types_pb2.Lease.STATE_REVOKING, revocation.cause
+        is_quiet = lease.ttl_ns is not None and not self._is_connected(lease.session)  # without a ttl it need not speak
+        return types_pb2.Lease.STATE_SUSPECT if is_quiet else types_pb2.Lease.STATE_HELD, ""
 
     def _warnings(self) -> list[str]:
         warnings = list(self.engine.backend.warnings)

@@ -3,14 +3,13 @@
 import asyncio
 import socket
 from collections.abc import Coroutine
-from contextlib import suppress
 from pathlib import Path
 
 import structlog
 
 from rm.core import limits
-from rm.core.errors import CardFailed, InvalidRequest, QuotaExceeded, Refusal, SessionUnknown, ShuttingDown
-from rm.core.lease import Lease
+from rm.core.errors import CardFailed, InvalidRequest, QuotaExceeded, Refusal, SessionUnknown
+from rm.core.lease import Lease, WindowMark
 from rm.core.types import LeaseId, SessionId
 from rm.service import convert
 from rm.service.connection import Connection, close_all
@@ -154,8 +153,12 @@ class SessionSocket:
 
     async def _opened(self, connection: Connection, frame: pb.ClientFrame, session: Session) -> None:
         await self.engine.synced()
-        self._welcome(connection, frame, session, session.secret)
-        connection.go_on()
+        if connection.is_open:
+            self._welcome(connection, frame, session, session.secret)
+            connection.go_on()
+        else:  # it gave up before it knew who it is: nobody will come back as this session
+            self.sessions.close(session)
+            self.engine.end_session(session.id, "session closed", is_violent=False)
 
     def _welcome(self, connection: Connection, frame: pb.ClientFrame, session: Session, secret: str) -> None:
         connection.greeted(session)
@@ -193,6 +196,7 @@ class SessionSocket:
         task = asyncio.get_running_loop().create_task(self._answer(connection, frame.correlation_id, answering))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        connection.asked()
 
     async def _answer(
         self, connection: Connection, correlation_id: int, answering: Coroutine[None, None, None]
@@ -200,12 +204,11 @@ class SessionSocket:
         try:
             await answering
         except Refusal as refusal:
-            with suppress(ShuttingDown):
-                await self.engine.synced()  # also a refusal has seen events
-            connection.fault(correlation_id, refusal)
+            connection.fault(correlation_id, await self.engine.commits.told(refusal))
         except Exception as fault:
             _log.exception("fault of our own", pid=connection.peer.pid)
             connection.refuse_and_close(CardFailed(f"the daemon made a mistake: {type(fault).__name__}"))
+        connection.answered()
 
     async def _send_windows(self, connection: Connection, frame: pb.ClientFrame, session: Session) -> None:
         engine = self.engine
@@ -216,17 +219,13 @@ class SessionSocket:
         if len(engine.backend.windows(lease.id)) < len(lease.windows):
             engine.remake_windows(lease)
         await engine.synced()
-        windows = engine.backend.windows(lease.id)
-        answer = pb.Windows(
-            windows=[
-                pb.Window(
-                    allotment_index=window.mark.allotment_index, size_bytes=window.mark.size_bytes, lease_id=lease.id
-                )
-                for window in windows
-            ]
-        )
-        descriptors = [window.fd for window in windows]
-        connection.send(pb.ServerFrame(correlation_id=frame.correlation_id, windows=answer), descriptors)
+        async with connection.windows_turn:  # so that a client that reads none costs the copies of one answer
+            engine.ledger.lease_of(lease.id, session.id)  # it may have ended meanwhile
+            windows = engine.backend.windows(lease.id)
+            answer = pb.Windows(windows=[_window_to(window.mark, lease.id) for window in windows])
+            descriptors = [window.fd for window in windows]
+            connection.send(pb.ServerFrame(correlation_id=frame.correlation_id, windows=answer), descriptors)
+            await connection.descriptors_read()
 
     async def _release(self, connection: Connection, frame: pb.ClientFrame, session: Session) -> None:
         asker, asked = self.sessions.asker(session), frame.release
@@ -255,7 +254,7 @@ class SessionSocket:
         for lease_id in ledger.leases_by_session.get(session.id, ()):
             if lease_id in ledger.revoking and self.engine.commits.may_tell_end(lease_id):
                 left_ns = (ledger.deadlines.get(lease_id) or now_ns) - now_ns
-                self._tell_revoking(ledger.leases[lease_id], ledger.revoking[lease_id], notice_ns=max(0, left_ns))
+                self._tell_revoking(ledger.leases[lease_id], ledger.revoking[lease_id].cause, notice_ns=max(0, left_ns))
 
     def _tell_lost(self, lease: Lease, cause: str) -> None:
         if connection := self._by_session.get(lease.session):
@@ -265,6 +264,10 @@ class SessionSocket:
         if connection := self._by_session.get(lease.session):
             told = pb.LeaseRevoking(lease_id=lease.id, cause=cause, notice_duration=convert.duration_to(notice_ns))
             connection.send(pb.ServerFrame(lease_revoking=told))
+
+
+def _window_to(mark: WindowMark, lease_id: LeaseId) -> pb.Window:
+    return pb.Window(allotment_index=mark.allotment_index, size_bytes=mark.size_bytes, lease_id=lease_id)
 
 
 async def _refused(refusal: Refusal) -> None:

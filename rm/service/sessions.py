@@ -134,11 +134,17 @@ class Sessions:
         return session
 
     def resume(self, record: SessionRecord) -> bool:
-        """Takes up a session of the daemon before this one, where its process still lives; answers whether it does."""
+        """Takes up a session of the daemon before this one, where its process still lives; answers whether it does.
+
+        Raises:
+            OSError: the host does not tell, for want of descriptors or memory. Nobody is taken for dead then.
+        """
         pid, known = record.process.pid, record.process
+        if pid <= 0:  # of another pid namespace
+            return False
         try:
             pidfd = os.pidfd_open(pid)
-        except OSError:  # no such process; or no descriptor left, and then nothing else works either
+        except ProcessLookupError:
             return False
         peer = Peer(pid, record.holder.uid, pidfd)
         with suppress(ProcessLookupError):

@@ -49,7 +49,7 @@ class Timer:
             self._engine.tick()
 
     async def _run(self) -> None:
-        while True:
+        while not self._engine.commits.failed_because:  # then nothing changes any more
             self._wake.clear()
             seconds = self._seconds_to_next()
             self._sleeps_until_ns = self._engine.clock.monotonic_ns() + round(seconds * NS_PER_S)

@@ -4,10 +4,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rm.core import limits
 from rm.core.claims import Units
 from rm.core.deadlines import Deadlines, is_live
 from rm.core.errors import InvalidRequest, NotOwner
-from rm.core.events import Renewed
+from rm.core.events import LeaseEnded, Renewed, RevocationBegan
 from rm.core.types import NS_PER_S, LeaseId, SessionId
 from support.books import acquire, asker, deadlines_of, kill, ledger_of, pool, snapshot
 from support.strategies import SAME_EVERY_RUN
@@ -44,6 +45,13 @@ def test_a_renewal_never_shortens() -> None:
     assert (deadlines.expired(29), deadlines.expired(30)) == ([], ["L1"])
 
 
+def test_a_deadline_that_is_replaced_may_be_earlier_and_the_lease_is_overdue_once() -> None:
+    deadlines = Deadlines()
+    deadlines.set(LeaseId("L1"), 30)
+    deadlines.replace(LeaseId("L1"), 10)
+    assert [deadlines.expired(now) for now in (9, 10, 30)] == [[], ["L1"], ["L1"]]
+
+
 def test_overdue_leases_come_earliest_first_and_then_by_id() -> None:
     deadlines = Deadlines()
     for name, deadline_ns in (("L3", 5), ("L2", 9), ("L1", 9), ("L4", 11)):
@@ -77,6 +85,7 @@ def test_ended_leases_leave_nothing_behind_however_far_their_deadlines_were() ->
 names = st.sampled_from([LeaseId(f"L{number}") for number in range(4)])
 acts = st.one_of(
     st.tuples(st.just("set"), names, st.integers(0, 50)),
+    st.tuples(st.just("replace"), names, st.integers(0, 50)),
     st.tuples(st.just("drop"), names, st.just(0)),
     st.tuples(st.just("postpone"), names, st.integers(1, 5)),
     st.tuples(st.just("look"), names, st.integers(0, 60)),
@@ -92,6 +101,9 @@ def test_deadlines_are_a_dict_with_a_clock(acts) -> None:
             case "set":
                 deadlines.set(name, number)
                 model[name] = max(number, model.get(name, number))
+            case "replace":
+                deadlines.replace(name, number)
+                model[name] = number
             case "drop":
                 deadlines.drop(name)
                 model.pop(name, None)
@@ -105,6 +117,12 @@ def test_deadlines_are_a_dict_with_a_clock(acts) -> None:
 
 
 # Through the ledger.
+
+
+def counts_of(ledger) -> tuple[int, int]:
+    """How many streams are held, and how many in quarantine."""
+    counts = ledger.cards["0"].pools["streams"].counts()
+    return counts.held, counts.quarantined
 
 
 @pytest.fixture
@@ -123,14 +141,20 @@ def test_a_lease_without_a_ttl_is_never_due(ledger) -> None:
     assert ledger.decide_expire(now_ns=1 << 62) == []
 
 
-def test_an_overdue_lease_ends_in_violence(ledger) -> None:
+def test_an_overdue_lease_is_told_first_and_ends_in_violence_when_the_notice_is_over(ledger) -> None:
     acquire(ledger, Units("streams", 1), ttl_ns=NS_PER_S)
     assert ledger.decide_expire(now_ns=NS_PER_S - 1) == []
-    (event,) = ledger.decide_expire(now_ns=NS_PER_S)
-    ledger.apply(event)
-    counts = ledger.cards["0"].pools["streams"].counts()
-    assert (event.cause, counts.held, counts.quarantined) == ("keepalive missed", 0, 1)
-    assert ledger.decide_expire(now_ns=NS_PER_S) == []
+    (told,) = ledger.decide_expire(now_ns=NS_PER_S)
+    over_ns = NS_PER_S + limits.NOTICE_NS_DEFAULT
+    assert told == RevocationBegan(LeaseId("L1"), "keepalive missed", over_ns)
+    ledger.apply(told)
+    assert (counts_of(ledger), deadlines_of(ledger)) == ((1, 0), {"L1": over_ns})
+    assert ledger.decide_expire(now_ns=over_ns - 1) == []
+    (ended,) = ledger.decide_expire(now_ns=over_ns)
+    assert ended == LeaseEnded(LeaseId("L1"), "keepalive missed", is_violent=True)
+    ledger.apply(ended)
+    assert counts_of(ledger) == (0, 1)
+    assert ledger.decide_expire(now_ns=1 << 62) == []
 
 
 def test_a_renewal_moves_the_deadline_to_one_ttl_from_now_and_has_no_number(ledger) -> None:

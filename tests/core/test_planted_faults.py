@@ -8,6 +8,8 @@ from hypothesis.stateful import run_state_machine_as_test
 
 from rm.core import deadlines, fit, placement
 from rm.core.bitmap import UnitBitmap
+from rm.core.dedupe import Requests
+from rm.core.ledger import Ledger
 from rm.core.pool import Pool
 from rm.core.types import UnitRange, UnitSet, ranges_of
 from support.comparison import Disagreement
@@ -89,6 +91,23 @@ def plant_a_death_without_quarantine(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Pool, "quiet", lambda self, units: None)
 
 
+def plant_a_keepalive_that_saves_what_is_told_to_end(patch: pytest.MonkeyPatch) -> None:
+    renew = Ledger.decide_renew
+
+    def saved(self, lease_ids, session, *, now_ns):
+        revoking, self.revoking = self.revoking, {}
+        try:
+            return renew(self, lease_ids, session, now_ns=now_ns)
+        finally:
+            self.revoking = revoking
+
+    patch.setattr(Ledger, "decide_renew", saved)
+
+
+def plant_a_restart_that_forgets_who_asked_for_what(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Requests, "restore", lambda self, requests: None)
+
+
 FAULTS = [
     plant_a_unit_granted_twice,
     plant_reserved_units_for_a_plain_claim,
@@ -97,6 +116,8 @@ FAULTS = [
     plant_a_bit_left_set_after_release,
     plant_an_alignment_that_is_ignored,
     plant_a_death_without_quarantine,
+    plant_a_keepalive_that_saves_what_is_told_to_end,
+    plant_a_restart_that_forgets_who_asked_for_what,
 ]
 
 

@@ -14,14 +14,10 @@ import pytest
 from rm.core.card import Allotment
 from rm.core.errors import CardFailed, InvalidRequest
 from rm.core.types import UnitRange, UnitSet
+from rm.devices.backend import Fence
 from rm.devices.embedded import EmbeddedBackend
 from rm.devices.profiles import builtin_names, load_profile
-
-UNIT = 65_536
-
-
-def make(card_count: int = 1, cpus: tuple[int, ...] = (0, 1), profile: str = "embedded") -> EmbeddedBackend:
-    return EmbeddedBackend(load_profile(profile), card_count=card_count, memory_bytes=64 * UNIT, cpus=cpus)
+from support.windows import UNIT, lease_of, make, memory, never
 
 
 @pytest.fixture
@@ -29,10 +25,6 @@ def backend():
     made = make()
     yield made
     made.close()
-
-
-def memory(start: int, stop: int) -> Allotment:
-    return Allotment("memory", UnitSet((0,), ((UnitRange(start, stop),),)))
 
 
 def window_of(backend: EmbeddedBackend, lease_id: str = "L1", units: int = 2) -> int:
@@ -47,7 +39,7 @@ def window_of(backend: EmbeddedBackend, lease_id: str = "L1", units: int = 2) ->
 def test_a_window_is_as_large_as_its_units(backend) -> None:
     pieces = Allotment("memory", UnitSet((0,), ((UnitRange(0, 2), UnitRange(5, 6)),)))
     backend.prepare("L1", "0", [memory(9, 13), pieces], first_index=0)
-    assert [window.size_bytes for window in backend.windows("L1")] == [4 * UNIT, 3 * UNIT]
+    assert [window.mark.size_bytes for window in backend.windows("L1")] == [4 * UNIT, 3 * UNIT]
     assert [os.fstat(window.fd).st_size for window in backend.windows("L1")] == [4 * UNIT, 3 * UNIT]
 
 
@@ -134,7 +126,7 @@ class Holder:
 def test_the_end_fences_whoever_still_uses_the_window_and_nobody_else(backend) -> None:
     mine, others = window_of(backend, "L1"), window_of(backend, "L2")
     fenced, neighbour = Holder(mine, 2 * UNIT), Holder(others, 2 * UNIT)
-    assert backend.end("L1") is True
+    assert backend.fence(lease_of("L1"), never, is_holder_dead=False) is Fence.QUIET
     assert fenced.touches() == "SIGBUS"
     assert neighbour.touches() == "still there"
 
@@ -237,13 +229,13 @@ def make_with_large_window(touched=True):
     (window,) = backend.windows("L1")
     kept = os.dup(window.fd)
     if touched:
-        os.pwrite(kept, bytes(window.size_bytes), 0)
+        os.pwrite(kept, bytes(window.mark.size_bytes), 0)
     return backend, kept
 
 
 def test_a_large_window_of_the_dead_is_given_on_at_once_and_taken_back_in_the_background() -> None:
     backend, kept = make_with_large_window()
-    assert backend.end("L1")
+    assert backend.fence(lease_of("L1"), never, is_holder_dead=True) is Fence.QUIET
     assert backend.windows("L1") == []
     backend.close()
     assert os.fstat(kept).st_size == 0
@@ -253,7 +245,8 @@ def test_a_large_window_of_the_dead_is_given_on_at_once_and_taken_back_in_the_ba
 def test_a_large_window_of_the_living_is_not_quiet_before_it_is_fenced() -> None:
     backend, kept = make_with_large_window()
     sizes = queue.SimpleQueue()
-    assert not backend.end("L1", lambda: sizes.put(os.fstat(kept).st_size))
+    told = backend.fence(lease_of("L1"), lambda: sizes.put(os.fstat(kept).st_size), is_holder_dead=False)
+    assert told is Fence.SOON
     assert sizes.get(timeout=20) == 0
     backend.close()
     os.close(kept)
@@ -261,7 +254,7 @@ def test_a_large_window_of_the_living_is_not_quiet_before_it_is_fenced() -> None
 
 def test_a_large_window_that_was_hardly_touched_is_fenced_at_once() -> None:
     backend, kept = make_with_large_window(touched=False)
-    assert backend.end("L1", lambda: pytest.fail("it was quiet already"))
+    assert backend.fence(lease_of("L1"), never, is_holder_dead=False) is Fence.QUIET
     assert os.fstat(kept).st_size == 0
     backend.close()
     os.close(kept)

@@ -9,6 +9,7 @@ from rm.core.errors import InvalidRequest, LeaseGone, LeaseNotFound, NotOwner, P
 from rm.core.events import Request
 from rm.core.report import differences
 from rm.core.types import NS_PER_S
+from rm.devices.backend import Fence
 from support.books import NO_REQUEST, asker, pool
 from support.daemon_parts import GatedStore, make_engine, run_async, settle, units
 
@@ -103,7 +104,7 @@ async def test_a_dead_session_leaves_nothing_held_and_its_units_serve_those_who_
 @run_async
 async def test_units_of_the_dead_stay_in_quarantine_until_the_card_is_quiet() -> None:
     parts = make_engine(pool("u", 4))
-    parts.backend.is_quiet = False
+    parts.backend.fence_answer = Fence.SOON
     await parts.acquire(units(3))
     parts.engine.end_session("s1", "process died", is_violent=True)
     assert (parts.held(), parts.quarantined()) == (set(), {0, 1, 2})
@@ -115,9 +116,9 @@ async def test_units_of_the_dead_stay_in_quarantine_until_the_card_is_quiet() ->
 
 
 @run_async
-async def test_a_polite_end_needs_no_quarantine_even_where_the_card_cannot_tell() -> None:
+async def test_a_polite_end_needs_no_quarantine_even_where_the_card_cannot_fence() -> None:
     parts = make_engine(pool("u", 4))
-    parts.backend.is_quiet = False
+    parts.backend.fence_answer = Fence.OUT_OF_REACH
     await parts.acquire(units(4))
     parts.engine.end_session("s1", "session closed", is_violent=False)
     assert (parts.held(), parts.quarantined()) == (set(), set())
@@ -165,25 +166,32 @@ async def test_a_session_with_leases_and_waiters_in_one_queue_ends_without_servi
 
 
 @run_async
-async def test_a_lease_expires_exactly_at_its_deadline_and_its_session_is_told() -> None:
+async def test_a_missed_keepalive_is_told_exactly_at_its_deadline_and_the_lease_ends_when_the_notice_is_over() -> None:
     parts = make_engine(pool("u", 4))
     lease = await parts.acquire(units(4), ttl_ns=TTL_NS)
     parts.clock.advance(ns=TTL_NS - 1)
     parts.engine.tick()
-    assert parts.ledger.leases == {lease.id: lease}
+    assert (parts.ledger.leases, parts.notices) == ({lease.id: lease}, [])
+    parts.clock.advance(ns=1)
+    parts.engine.tick()
+    assert parts.notices == [(lease.id, "keepalive missed", limits.NOTICE_NS_DEFAULT / NS_PER_S)]
+    parts.clock.advance(ns=limits.NOTICE_NS_DEFAULT - 1)
+    parts.engine.tick()
+    assert (parts.ledger.leases, parts.losses) == ({lease.id: lease}, [])
     parts.clock.advance(ns=1)
     parts.engine.tick()
     assert (parts.ledger.leases, parts.held()) == ({}, set())
     assert parts.losses == [("s1", lease.id, "keepalive missed")]
+    assert parts.backend.fenced == [(lease.id, False)]
 
 
 @run_async
 async def test_an_expired_lease_is_in_quarantine_until_the_card_is_quiet() -> None:
     parts = make_engine(pool("u", 4))
-    parts.backend.is_quiet = False
+    parts.backend.fence_answer = Fence.SOON
     await parts.acquire(units(2), ttl_ns=TTL_NS)
     parts.clock.advance(ns=TTL_NS)
-    parts.engine.tick()
+    parts.overdue()
     assert (parts.held(), parts.quarantined()) == (set(), {0, 1})
 
 
@@ -193,7 +201,7 @@ async def test_an_expired_lease_serves_those_who_wait() -> None:
     await parts.acquire(units(4), ttl_ns=TTL_NS)
     waiting = await parts.waiter(units(4), session="s2", wait_s=60)
     parts.clock.advance(ns=TTL_NS)
-    parts.engine.tick()
+    parts.overdue()
     assert (await waiting).session == "s2"
 
 
@@ -216,7 +224,7 @@ async def test_a_keepalive_gives_a_full_ttl_from_now_and_an_earlier_one_never_sh
     parts.engine.tick()
     assert lease.id in parts.ledger.leases
     parts.clock.advance(ns=1)
-    parts.engine.tick()
+    parts.overdue()
     assert parts.ledger.leases == {}
 
 
@@ -226,7 +234,7 @@ async def test_a_keepalive_names_the_leases_that_are_lost_and_never_revives_one(
     kept = await parts.acquire(units(1), ttl_ns=TTL_NS)
     lost = await parts.acquire(units(1), ttl_ns=limits.TTL_NS_MIN)
     parts.clock.advance(ns=limits.TTL_NS_MIN)
-    parts.engine.tick()
+    parts.overdue()
     assert parts.engine.keep_alive("s1", [lost.id, kept.id, "L77", ""]) == (lost.id, "L77", "")
     assert list(parts.ledger.leases) == [kept.id]
 
@@ -298,7 +306,8 @@ async def test_the_store_gets_every_event_in_the_order_in_which_it_was_applied()
     assert [revision for revision, _ in store.events] == list(range(1, parts.ledger.revision + 1))
     assert [type(event).__name__ for _, event in store.events[4:]] == ["LeaseEnded", "UnitsQuiet", "SessionForgotten"]
     store.sync()
-    assert [task.id for task in await asyncio.gather(*tasks)] == ["L1", "L2", "L3", "L4"]
+    answers = await asyncio.gather(*tasks, return_exceptions=True)
+    assert [getattr(answer, "id", type(answer)) for answer in answers] == ["L1", "L2", LeaseGone, "L4"]
 
 
 @run_async
@@ -306,24 +315,24 @@ async def test_whoever_waits_has_the_units_of_a_fenced_lease_when_the_card_says_
     parts = make_engine(pool("u", 4))
     await parts.acquire(units(4), ttl_ns=TTL_NS)
     waiting = await parts.waiter(units(4), session="s2", wait_s=60)
-    parts.backend.is_quiet = False
+    parts.backend.fence_answer = Fence.SOON
     parts.clock.advance(ns=TTL_NS)
-    parts.engine.tick()
+    parts.overdue()
     await settle()
     assert not waiting.done()
 
-    parts.backend.on_quiet()
+    parts.backend.on_quiet["L1"]()
     await settle()
     assert waiting.done()
     assert differences(parts.ledger) == []
 
 
 @run_async
-async def test_the_units_of_the_dead_and_of_the_polite_need_no_fence() -> None:
+async def test_the_polite_are_not_fenced_and_the_dead_are_as_such() -> None:
     parts = make_engine(pool("u", 4))
     lease = await parts.acquire(units(4))
     await parts.engine.release(lease.id, asker("s1"))
-    assert parts.backend.on_quiet is None
+    assert parts.backend.fenced == []
     await parts.acquire(units(4))
     parts.engine.end_session("s1", "process died", is_violent=True)
-    assert parts.backend.on_quiet is None
+    assert (parts.backend.fenced, parts.losses) == ([("L2", True)], [])

@@ -56,23 +56,26 @@ def test_past_events_come_oldest_first_and_then_the_stream_ends(served, witness)
     lease = witness.acquire(streams(), request_id=1)
     witness.call("Release", pb.ReleaseRequest(lease_id=lease.id))
     events = [one.event for one in witness.stub.WatchEvents(pb.WatchEventsRequest(past_count=10))]
-    assert [event.kind for event in events] == [KIND.KIND_GRANTED, KIND.KIND_ENDED]
-    assert [event.revision for event in events] == [1, 2]
-    assert {event.lease_id for event in events} == {lease.id}
-    assert events[1].cause == "released"
+    assert [event.kind for event in events] == [KIND.KIND_STARTED, KIND.KIND_GRANTED, KIND.KIND_ENDED]
+    assert [event.revision for event in events] == [1, 3, 4], "2 is the session that was opened"
+    assert [event.lease_id for event in events] == ["", lease.id, lease.id]
+    assert events[2].cause == "released"
     only_last = list(witness.stub.WatchEvents(pb.WatchEventsRequest(past_count=1)))
-    assert [one.event.revision for one in only_last] == [2]
+    assert [one.event.revision for one in only_last] == [4]
     assert list(witness.stub.WatchEvents(pb.WatchEventsRequest())) == []
 
 
 def test_who_follows_hears_of_everything_from_then_on_without_a_gap(served, witness) -> None:
     witness.acquire(streams(), request_id=1)
-    watching = witness.stub.WatchEvents(pb.WatchEventsRequest(past_count=5, follow=True), timeout=DEADLINE_S)
-    assert next(watching).event.revision == 1
+    watching = witness.stub.WatchEvents(pb.WatchEventsRequest(past_count=1, follow=True), timeout=DEADLINE_S)
+    first = next(watching).event.revision
     witness.acquire(streams(), request_id=2)
     witness.call("Extend", pb.ExtendRequest(request_id=3, lease_id="L2", claims=[memory(1)]))
     heard = [next(watching).event for _ in range(2)]
-    assert [(event.revision, event.kind) for event in heard] == [(2, KIND.KIND_GRANTED), (3, KIND.KIND_EXTENDED)]
+    assert [(event.revision, event.kind) for event in heard] == [
+        (first + 1, KIND.KIND_GRANTED),
+        (first + 2, KIND.KIND_EXTENDED),
+    ]
     watching.cancel()
     served.until(lambda: not served.engine.log._watchers)
 
@@ -122,10 +125,11 @@ def test_one_watcher_above_the_limit_is_refused_and_a_free_place_is_given_on(ser
 
 
 def test_explain_says_what_would_be_granted_and_takes_nothing(served, witness) -> None:
+    before = served.engine.ledger.revision
     answer = witness.call("Explain", pb.ExplainRequest(claims=[memory(2)]))
     assert (answer.grantable, answer.card, answer.HasField("refusal")) == (True, "0", False)
     assert answer.allotments[0].units[0].ranges[0] == types_pb2.UnitRange(start=0, stop=2)
-    assert served.engine.ledger.revision == 0
+    assert served.engine.ledger.revision == before
 
 
 def test_explain_says_why_not_and_who_holds(served, witness) -> None:

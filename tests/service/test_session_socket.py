@@ -169,6 +169,9 @@ def test_a_lost_lease_is_told_on_the_newest_connection(served) -> None:
     attaching(client, newer)
     served.clock.advance(ns=limits.TTL_NS_DEFAULT)
     served.call(served.engine.tick)
+    assert newer.receive().lease_revoking.lease_id == lease.id
+    served.clock.advance(ns=limits.NOTICE_NS_DEFAULT)
+    served.call(served.engine.tick)
     told = newer.receive()
     assert (told.correlation_id, told.lease_ended.lease_id) == (0, lease.id)
     assert told.lease_ended.cause == "keepalive missed"
@@ -281,15 +284,21 @@ def test_as_many_windows_as_one_frame_may_carry_arrive_together(served) -> None:
 # What is not kept.
 
 
-def test_descriptors_that_a_client_sends_are_not_kept(served, witness) -> None:
-    client = served.open_session()
+def test_descriptors_that_belong_to_no_frame_cost_their_sender_the_connection_and_are_not_kept(served, witness) -> None:
     before = descriptor_count()
     frame = framed(correlation_id=1, keep_alive=rm_pb.KeepAliveRequest())
-    with open("/dev/null") as null:
-        for _ in range(20):
+    for _ in range(20):
+        client = served.open_session(witness.stub)
+        with open("/dev/null") as null:
             socket.send_fds(client.connection.socket, [frame], [null.fileno()] * 50)
-            assert client.connection.receive().WhichOneof("body") == "keep_alive"
-    assert descriptor_count() == before
+        assert client.connection.receive().WhichOneof("body") == "keep_alive"
+        assert reason_of(client.connection.receive()) == "INVALID_REQUEST"
+        assert client.connection.is_closed_by_peer()
+        with served.connect() as again:
+            assert attaching(client, again).session_opened.session_id == client.id
+            again.ask(close_session=session_pb2.CloseSession())
+        client.connection.socket.close()
+    served.until(lambda: descriptor_count() == before)
 
 
 def test_connections_and_sessions_that_ended_leave_no_descriptor(served, witness) -> None:

@@ -7,7 +7,7 @@ import pytest
 from rm.core import limits
 from rmapi.v1 import resource_manager_pb2 as rm_pb
 from rmapi.v1 import session_pb2
-from support.served import attaching, framed, greeting, memory
+from support.served import attaching, framed, greeting, memory, streams
 
 
 def reason_of(frame: session_pb2.ServerFrame) -> str:
@@ -39,11 +39,12 @@ def test_who_asks_and_never_reads_is_closed_and_may_attach_again(served, witness
 
 
 def stuff(served, client):
-    """Tells a client that does not read of lost leases until no more fits; answers its connection in the daemon."""
+    """Tells a client that does not read of a lost lease until no more fits; answers its connection in the daemon."""
+    lease = served.engine.ledger.leases[client.acquire(streams(), request_id=1).id]
     session_socket = served.server._session_socket
     connection = served.call(lambda: session_socket._by_session[client.id])
     while not served.call(lambda: connection._queued):
-        served.call(session_socket.tell_lost, client.id, "L1", "x" * 1_000)
+        served.call(served.engine.news.lost, lease, "x" * 1_000)
     return connection
 
 

@@ -118,7 +118,7 @@ def test_two_connections_of_one_process_are_one_process_and_two_processes_are_tw
 
 def test_a_kernel_that_hands_out_no_pidfd_of_a_peer_is_asked_for_one_by_pid(listener, monkeypatch) -> None:
     monkeypatch.setattr("rm.service.sessions._SO_PEERPIDFD", 9_999)
-    assert listener.meet_myself().process_key[0] == os.getpid()
+    assert listener.meet_myself().process_key.pid == os.getpid()
 
 
 def test_the_command_of_a_process_is_its_command_line_in_one_readable_line(listener) -> None:
@@ -283,7 +283,7 @@ async def test_what_is_counted_of_sessions_is_forgotten_with_them(listener) -> N
 async def test_a_process_may_say_which_command_it_becomes(listener, told, shown) -> None:
     sessions = Sessions(nobody_dies)
     session = sessions.open(listener.meet_myself(), command=told)
-    assert session.asker(is_admin=False).holder.command == shown
+    assert sessions.asker(session).holder.command == shown
     assert sessions.open(listener.meet_myself()).command == command_of(os.getpid())
     sessions.close_all()
 

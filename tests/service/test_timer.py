@@ -5,6 +5,8 @@ import asyncio
 import pytest
 
 from rm.core.errors import WaitTimedOut
+from rm.core.lease import Lease
+from rm.core.limits import NOTICE_NS_DEFAULT
 from rm.core.types import NS_PER_S
 from rm.service.timer import TICK_NS, Timer
 from support.books import pool
@@ -14,11 +16,18 @@ TTL_NS = 2 * NS_PER_S
 
 
 @run_async
-async def test_a_lease_ends_within_one_tick_of_its_deadline() -> None:
+async def test_a_lease_is_told_to_end_and_ends_within_one_tick_of_its_deadlines() -> None:
     parts = make_engine(pool("u", 4))
     timer = Timer(parts.engine)
-    await parts.acquire(units(1), ttl_ns=TTL_NS)
+    lease = await parts.acquire(units(1), ttl_ns=TTL_NS)
     for _ in range(TTL_NS // TICK_NS - 1):
+        parts.clock.advance(ns=TICK_NS)
+        timer.tick()
+    assert parts.notices == []
+    parts.clock.advance(ns=TICK_NS)
+    timer.tick()
+    assert parts.notices == [(lease.id, "keepalive missed", NOTICE_NS_DEFAULT / NS_PER_S)]
+    for _ in range(NOTICE_NS_DEFAULT // TICK_NS - 1):
         parts.clock.advance(ns=TICK_NS)
         timer.tick()
     assert parts.held() == {0}
@@ -37,7 +46,7 @@ async def test_a_pause_of_the_daemon_costs_no_timely_client_its_lease(pause_s) -
     parts.clock.advance(s=pause_s, ns=TICK_NS)
     timer.tick()
     assert len(parts.ledger.leases) == 20
-    assert parts.losses == []
+    assert (parts.losses, parts.notices) == ([], [])
 
 
 @run_async
@@ -49,7 +58,7 @@ async def test_after_a_pause_a_lease_has_the_time_left_that_it_had_before() -> N
     parts.clock.advance(s=100, ns=TICK_NS)
     timer.tick()
     assert parts.ledger.deadlines.get(lease.id) == deadline_ns + 100 * NS_PER_S
-    for _ in range(TTL_NS // TICK_NS):
+    for _ in range((TTL_NS + NOTICE_NS_DEFAULT) // TICK_NS):
         parts.clock.advance(ns=TICK_NS)
         timer.tick()
     assert parts.ledger.leases == {}, "nobody kept it alive after the pause either"
@@ -71,7 +80,7 @@ async def test_a_tick_that_is_a_little_late_is_a_tick() -> None:
     parts = make_engine(pool("u", 4))
     timer = Timer(parts.engine)
     await parts.acquire(units(1), ttl_ns=NS_PER_S)
-    for _ in range(3):
+    for _ in range(3 + NOTICE_NS_DEFAULT // (2 * TICK_NS)):
         parts.clock.advance(ns=2 * TICK_NS)
         timer.tick()
     assert parts.held() == set(), "a busy daemon still ends what is overdue"
@@ -155,10 +164,10 @@ async def test_a_pause_ends_the_waits_that_ended_in_it_at_the_next_tick() -> Non
 async def test_a_timer_that_dies_of_a_fault_stops_the_daemon() -> None:
     parts = make_engine(pool("u", 1))
 
-    def broken(session: str, lease_id: str, cause: str) -> None:
+    def broken(lease: Lease, cause: str, *, notice_ns: int) -> None:
         raise OSError("nobody thought of this")
 
-    parts.engine.on_lost = broken
+    parts.engine.news.revoking = broken
     await parts.acquire(units(1), ttl_ns=NS_PER_S)
     parts.clock.advance(s=1)
     timer = Timer(parts.engine)

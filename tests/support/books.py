@@ -1,5 +1,7 @@
 """Small makers and readers of ledgers, for tests that set up a state and look at what became of it."""
 
+from dataclasses import replace
+
 from rm.core.bitmap import UnitBitmap
 from rm.core.books import Books
 from rm.core.card import Allotment, CardSpec
@@ -10,6 +12,8 @@ from rm.core.ledger import Ledger
 from rm.core.placement import resolve_sites, units_of_ids
 from rm.core.pool import PoolSpec
 from rm.core.reservation import ReservationSpec
+from rm.core.session import ProcessKey, SessionRecord
+from rm.core.snapshot import restore, take
 from rm.core.types import CardId, Holder, PoolName, SessionId, SiteName
 
 # The bits that one claim got at each site, in the order of the claim: plain tuples, easy to write down in a test.
@@ -21,6 +25,12 @@ NO_REQUEST = Request(SessionId("s1"), 0, b"")
 
 def asker(session: str = "s1", *, uid: int = 1000, is_admin: bool = False) -> Asker:
     return Asker(SessionId(session), Holder(pid=100, uid=uid, command=f"/usr/bin/{session}"), is_admin)
+
+
+def record(session: str = "s1", *, uid: int = 1000, pid: int = 100) -> SessionRecord:
+    """A session as the books know it."""
+    who = asker(session, uid=uid).holder
+    return SessionRecord(SessionId(session), session.encode(), replace(who, pid=pid), ProcessKey(pid, pid + 7_000, 0))
 
 
 def pool(name: str, unit_count: int, *, sites: tuple[str, ...] = (), **more) -> PoolSpec:
@@ -106,7 +116,9 @@ def snapshot(books: Books) -> dict[str, object]:
             pools[one.id, name] = ([m.bits.tobytes() for m in maps], runs, counters)
     return {
         "pools": pools,
+        "sessions": dict(books.sessions),
         "leases": dict(books.leases),
+        "revoking": dict(books.revoking),
         "quarantine": dict(books.quarantine),
         "reservations": {
             name: (kept.spec, {key: units.bits.tobytes() for key, units in kept.units.items()})
@@ -120,6 +132,14 @@ def snapshot(books: Books) -> dict[str, object]:
         "by session": {key: list(leases) for key, leases in books.leases_by_session.items()},
         "by pool": {key: list(leases) for key, leases in books.leases_by_pool.items() if leases},
     }
+
+
+def restored(books: Books, kind: type[Ledger] = Ledger) -> Ledger:
+    """Books made from nothing but a snapshot."""
+    taken = take(books)
+    fresh = kind(taken.head.cards)
+    restore(fresh, taken.head, taken.parts)
+    return fresh
 
 
 def deadlines_of(books: Books) -> dict[str, int | None]:

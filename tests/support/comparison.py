@@ -12,14 +12,22 @@ from rm.core.errors import Refusal
 from rm.core.events import Event, Extended, Granted, Renewed, Request, UnitsReturned
 from rm.core.lease import Lease
 from rm.core.ledger import Ledger
+from rm.core.snapshot import take
 from rm.core.types import CardId
-from support.books import asker, bits_set, deadlines_of, replayed, snapshot, spots
+from support.books import asker, bits_set, deadlines_of, replayed, restored, snapshot, spots
 from support.model import Model, Part, Refused
 from support.strategies import card_specs, requests_to
 
 T = TypeVar("T")
 
 ASKERS = (asker("s0"), asker("s1"), asker("s2", uid=1001), asker("root", uid=0, is_admin=True))
+
+
+# All but the order in which leases came to a pool: it is that of their grants after a restart.
+OUTLIVES = (
+    "pools", "sessions", "leases", "revoking", "quarantine", "reservations", "requests", "token", "revision",
+    "by session",
+)  # fmt: skip
 
 
 class Disagreement(AssertionError):
@@ -64,13 +72,21 @@ class Comparison(RuleBasedStateMachine):
         agree("leases", leases, {lease_id: lease.parts for lease_id, lease in self.model.leases.items()})
         deadlines = {lease_id: lease.deadline_ns for lease_id, lease in self.model.leases.items()}
         agree("deadlines", deadlines_of(self.ledger), deadlines)
+        told = {lease_id: (one.cause, one.notice_ns) for lease_id, one in self.ledger.revoking.items()}
+        agree("told to end", told, self.model.revoking)
+        agree("sessions", set(self.ledger.sessions), self.model.sessions)
         agree("token", self.ledger.last_token, self.model.token)
         agree("differences", report.differences(self.ledger), [])
 
     def teardown(self) -> None:
-        """The same events make the same books: what a restart relies on."""
+        """The same events make the same books, and so does a snapshot of them: what a restart relies on."""
         if hasattr(self, "ledger"):
             agree("a replay", snapshot(replayed(self.cards, self.events)), snapshot(self.ledger))
+            again = restored(self.ledger)
+            agree("a snapshot of what a snapshot made", take(again), take(self.ledger))
+            agree("differences after a snapshot", report.differences(again), [])
+            facts, again_facts = snapshot(self.ledger), snapshot(again)
+            agree("a snapshot", *[{key: kept[key] for key in OUTLIVES} for kept in (again_facts, facts)])
 
     # How a rule asks.
 

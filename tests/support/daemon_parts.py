@@ -2,21 +2,26 @@
 
 import asyncio
 import functools
+import os
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from rm.core.books import Books
 from rm.core.card import Allotment, CardSpec
 from rm.core.claims import Claim, Run, Units, Wish
-from rm.core.errors import CardFailed
+from rm.core.errors import CardFailed, InvalidRequest
 from rm.core.events import Event
-from rm.core.lease import Lease
+from rm.core.lease import Lease, WindowMark
 from rm.core.ledger import Ledger
+from rm.core.limits import NOTICE_NS_DEFAULT
 from rm.core.pool import Pool, PoolSpec
+from rm.core.snapshot import Snapshot
 from rm.core.types import NS_PER_S, CardId, LeaseId, PoolName
-from rm.devices.backend import Window
+from rm.devices.backend import Fence, Window
 from rm.service.engine import Engine
 from rm.store.store import MemoryStore, Store
+from rm.store.synced import Synced
 from support.books import asker, bits_set, card
 from support.clock import ManualClock
 
@@ -40,24 +45,44 @@ async def settle(turns: int = 20) -> None:
 
 
 class FakeBackend:
-    """A card that only remembers what it was asked. ``fault`` is raised by the next prepare."""
+    """A card that only remembers what it was asked. ``fault`` is raised by the next prepare, ``end_fault`` by an end.
+
+    It answers a fence with ``fence_answer``; ``on_quiet`` has what a lease that was fenced waits for.
+    """
 
     def __init__(self, cards: tuple[CardSpec, ...]) -> None:
         self.cards = cards
+        self.incarnations: tuple[tuple[CardId, str], ...] = tuple((card.id, "never reset") for card in cards)
         self.warnings: tuple[str, ...] = ()
-        self.is_quiet = True
+        self.fence_answer = Fence.QUIET
         self.fault: Exception | None = None
         self.end_fault: Exception | None = None
-        self.on_quiet: Callable[[], None] | None = None
         self.prepared: dict[LeaseId, int] = {}
+        self.adopted: list[LeaseId] = []
+        self.fenced: list[tuple[LeaseId, bool]] = []
+        self.on_quiet: dict[LeaseId, Callable[[], None]] = {}
         self.is_closed = False
 
-    def prepare(self, lease_id: LeaseId, card: CardId, allotments: Sequence[Allotment], *, first_index: int) -> None:
+    def prepare(
+        self, lease_id: LeaseId, card: CardId, allotments: Sequence[Allotment], *, first_index: int
+    ) -> tuple[WindowMark, ...]:
         if self.fault is not None:
             fault, self.fault = self.fault, None
             raise fault
         assert first_index == self.prepared.get(lease_id, 0), "allotments are prepared in their order"
         self.prepared[lease_id] = first_index + len(allotments)
+        return ()
+
+    def adopt(self, lease: Lease) -> None:
+        self.adopted.append(lease.id)
+        self.prepared[lease.id] = len(lease.allotments)
+
+    def hand_back(self, lease: Lease, allotment_index: int, fd: int) -> None:
+        os.close(fd)
+        raise InvalidRequest("this card has no windows")
+
+    def remake(self, lease: Lease) -> tuple[WindowMark, ...]:
+        return lease.windows
 
     def windows(self, lease_id: LeaseId) -> list[Window]:
         return []
@@ -68,41 +93,70 @@ class FakeBackend:
     def give_back(self, lease_id: LeaseId, allotment_index: int) -> None:
         assert allotment_index < self.prepared[lease_id]
 
-    def end(self, lease_id: LeaseId, on_quiet: Callable[[], None] | None = None) -> bool:
+    def end(self, lease_id: LeaseId) -> None:
         if self.end_fault is not None:
             fault, self.end_fault = self.end_fault, None
             raise fault
         self.prepared.pop(lease_id, None)
-        self.on_quiet = on_quiet
-        return self.is_quiet
+
+    def fence(self, lease: Lease, on_quiet: Callable[[], None], *, is_holder_dead: bool) -> Fence:
+        self.end(lease.id)
+        self.fenced.append((lease.id, is_holder_dead))
+        if self.fence_answer is not Fence.QUIET:
+            self.on_quiet[lease.id] = on_quiet
+        return self.fence_answer
 
     def close(self) -> None:
         self.is_closed = True
 
 
 class GatedStore:
-    """A store whose disk is done only when the test says so."""
+    """A store whose disk is done only when the test says so, or at once where it is not held; full when it says so."""
 
     is_durable = True
+    wants_snapshot = False
 
-    def __init__(self) -> None:
+    def __init__(self, revision: int = 0, *, is_held: bool = True) -> None:
+        self.synced = Synced(revision)
+        self.is_held = is_held
         self.events: list[tuple[int, Event]] = []
-        self.synced_revision = 0
-        self._moved = asyncio.Event()
+        self.snapshots: list[Snapshot] = []
+        self.full_because = ""
+        self.on_failure: Callable[[str], None] = lambda why: None
+        self.on_room: Callable[[], None] = lambda: None
+
+    @property
+    def kinds(self) -> list[str]:
+        """The names of the events, in their order."""
+        return [type(event).__name__ for _, event in self.events]
 
     def append(self, revision: int, event: Event) -> None:
-        assert not self.events or revision == self.events[-1][0] + 1, "events are numbered without a gap"
+        before = self.events[-1][0] if self.events else self.synced.revision
+        assert revision == before + 1, "events are numbered without a gap"
         self.events.append((revision, event))
+        if not self.is_held:
+            self.sync()
 
-    async def synced(self, revision: int) -> None:
-        while self.synced_revision < revision:
-            self._moved.clear()
-            await self._moved.wait()
+    def put_snapshot(self, snapshot: Snapshot) -> None:
+        self.snapshots.append(snapshot)
+
+    async def read_back(self) -> Books | None:
+        return None
 
     def sync(self) -> None:
-        """The disk has everything that was queued so far."""
-        self.synced_revision = self.events[-1][0] if self.events else 0
-        self._moved.set()
+        """The disk has everything that was queued so far, if the daemon still runs."""
+        if self.events and self.synced.failed is None:
+            self.synced.reached(self.events[-1][0])
+
+    def fail(self, why: str) -> None:
+        """The disk is broken: what was queued and not synced is lost."""
+        self.synced.fail(why)
+        self.on_failure(why)
+
+    def has_room(self) -> None:
+        """Somebody made room on the disk."""
+        self.full_because = ""
+        self.on_room()
 
     async def close(self) -> None:
         self.sync()
@@ -128,6 +182,8 @@ class Parts:
     backend: FakeBackend
     failures: list[str] = field(default_factory=list)
     losses: list[tuple[str, str, str]] = field(default_factory=list)
+    notices: list[tuple[str, str, float]] = field(default_factory=list)
+    out_of_reach: list[str] = field(default_factory=list)
 
     def pool(self, name: str = "u", card_id: str = "0") -> Pool:
         return self.ledger.cards[CardId(card_id)].pools[PoolName(name)]
@@ -141,6 +197,12 @@ class Parts:
     async def acquire(self, *claims: Claim, session: str = "s1", wait_s: float = 0, **more: Any) -> Lease:
         return await self.engine.acquire(wish(*claims, session=session, **more), wait_ns=round(wait_s * NS_PER_S))
 
+    def overdue(self) -> None:
+        """Lets the keepalives that are due now be missed, and the notice that follows pass."""
+        self.engine.tick()
+        self.clock.advance(ns=NOTICE_NS_DEFAULT)
+        self.engine.tick()
+
     async def waiter(self, *claims: Claim, session: str = "s1", wait_s: float = 60, **more: Any) -> asyncio.Task[Lease]:
         """A task that stands in the queue when this returns."""
         before = len(self.engine.waitlist)
@@ -151,16 +213,23 @@ class Parts:
 
 
 def make_engine(
-    *pools: PoolSpec, card_count: int = 1, cards: tuple[CardSpec, ...] = (), store: Store | None = None
+    *pools: PoolSpec,
+    card_count: int = 1,
+    cards: tuple[CardSpec, ...] = (),
+    store: Store | None = None,
+    ledger: CountingLedger | None = None,
 ) -> Parts:
-    """An engine over ``card_count`` equal cards with these pools, or over ``cards``."""
+    """An engine over ``card_count`` equal cards with these pools, or over ``cards``, with empty books or ``ledger``."""
     cards = cards or tuple(card(*pools, card_id=str(index)) for index in range(card_count))
-    ledger, backend, clock = CountingLedger(cards), FakeBackend(cards), ManualClock()
+    ledger, backend, clock = ledger or CountingLedger(cards), FakeBackend(cards), ManualClock()
     parts = Parts(None, ledger, clock, backend)  # type: ignore[arg-type]
     parts.engine = Engine(
         ledger, store or MemoryStore(), backend, clock, on_failure=lambda: parts.failures.append("failed")
     )
-    parts.engine.on_lost = lambda session, lease_id, cause: parts.losses.append((session, lease_id, cause))
+    news = parts.engine.news
+    news.lost = lambda lease, cause: parts.losses.append((lease.session, lease.id, cause))
+    news.revoking = lambda lease, cause, *, notice_ns: parts.notices.append((lease.id, cause, notice_ns / NS_PER_S))
+    news.out_of_reach = lambda lease: parts.out_of_reach.append(lease.id)
     return parts
 
 

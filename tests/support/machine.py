@@ -8,16 +8,19 @@ from hypothesis.stateful import precondition, rule
 from rm.core.card import Allotment
 from rm.core.claims import Asker, Common, Ids, Run, Units
 from rm.core.errors import Refusal
-from rm.core.events import Extended, LeaseEnded, Renewed, Request, RequestForgone, UnitsReturned
+from rm.core.events import Extended, LeaseEnded, Renewed, Request, RequestForgone, RevocationBegan, UnitsReturned
 from rm.core.lease import Lease
+from rm.core.limits import NOTICE_NS_DEFAULT, NOTICE_NS_MAX
 from rm.core.reservation import ReservationSpec
 from rm.core.types import NS_PER_S, CardId, LeaseId, PoolName, SessionId, UnitSet, ranges_of
+from support.books import record
 from support.comparison import ASKERS, Comparison, agree, parts_of
-from support.model import HELD, INVALID, ModelReservation, Part, Refused
+from support.model import HELD, INVALID, NOT_FOUND, NOT_OWNER, ModelReservation, Part, Refused
 from support.strategies import HASHES, RESERVATIONS, claims_on
 
 askers = st.sampled_from(ASKERS)
 picks = st.integers(0, 30)
+notices = st.sampled_from([0, NS_PER_S, 3 * NS_PER_S, NOTICE_NS_MAX, NOTICE_NS_MAX + 1])
 ttls = st.sampled_from([None, 1 * NS_PER_S, 2 * NS_PER_S, 5 * NS_PER_S])
 
 
@@ -77,7 +80,7 @@ class LedgerMachine(Comparison):
         request = self.request(who)
 
         def expected() -> list[Part]:
-            lease = self.model.mine(lease_id, who.session)
+            lease = self.model.growing(lease_id, who.session)
             return self.model.place(claims, [lease.card], who)[1]
 
         event = self.decide(expected, lambda: self.ledger.decide_extend(LeaseId(lease_id), claims, who, request))
@@ -187,7 +190,15 @@ class LedgerMachine(Comparison):
             self.apply(event)
         if is_forgotten:
             self.apply(self.ledger.decide_forget_session(who.session))
+            self.model.sessions.discard(who.session)
             self.model.answers = {key: kept for key, kept in self.model.answers.items() if key[0] != who.session}
+
+    @precondition(lambda self: len(self.model.sessions) < len(ASKERS))
+    @rule(who=askers)
+    def open_session(self, who: Asker) -> None:
+        if who.session not in self.model.sessions:
+            self.model.sessions.add(who.session)
+            self.apply(self.ledger.decide_open_session(record(who.session)))
 
     @precondition(lambda self: self.ledger.quarantine)
     @rule(which=picks)
@@ -208,9 +219,45 @@ class LedgerMachine(Comparison):
         events = self.ledger.decide_expire(now_ns=self.now_ns)
         agree("expired", [event.lease_id for event in events], self.model.expired(self.now_ns))
         for event in events:
-            agree("violent", event.is_violent, True)
-            self.model.end(event.lease_id, is_violent=True)
-            self.apply(event)
+            if event.lease_id not in self.model.revoking:
+                self._told(event, event.lease_id, "keepalive missed", NOTICE_NS_DEFAULT)
+            else:
+                cause, _ = self.model.revoking[event.lease_id]
+                agree("ended", event, LeaseEnded(event.lease_id, cause, is_violent=True))
+                self.model.end(event.lease_id, is_violent=True)
+                self.apply(event)
+
+    @precondition(lambda self: self.model.token)
+    @rule(which=picks, who=askers, is_admin=st.integers(0, 4), is_live=st.integers(0, 2), notice_ns=notices)
+    def revoke(self, which: int, who: Asker, is_admin: int, is_live: int, notice_ns: int) -> None:
+        """An admin tells a lease to end, with a notice that may be shorter than its keepalive, or longer."""
+        who = ASKERS[-1] if is_admin else who
+        has_one = is_live and self.model.leases
+        lease_id = LeaseId(self._lease(which) if has_one else f"L{which % (self.model.token + 2)}")
+
+        def expected() -> None:
+            if notice_ns > NOTICE_NS_MAX:
+                raise Refused(INVALID)
+            if not who.is_admin:
+                raise Refused(NOT_OWNER)
+            if not 1 <= int(lease_id[1:]) <= self.model.token:
+                raise Refused(NOT_FOUND)
+
+        event = self.decide(
+            expected,
+            lambda: self.ledger.decide_revoke(lease_id, who, "asked to", notice_ns=notice_ns, now_ns=self.now_ns),
+        )
+        if isinstance(event, Refusal):
+            return
+        if lease_id in self.model.leases and lease_id not in self.model.revoking:
+            self._told(event, lease_id, "asked to", notice_ns)
+        else:
+            agree("nothing to tell", event, None)
+
+    def _told(self, event: object, lease_id: LeaseId, cause: str, notice_ns: int) -> None:
+        agree("told to end", event, RevocationBegan(lease_id, cause, self.now_ns + notice_ns, notice_ns))
+        self.model.revoke(lease_id, cause, notice_ns=notice_ns, now_ns=self.now_ns)
+        self.apply(event)
 
     @rule(who=askers, others=st.lists(picks, max_size=2))
     def renew(self, who: Asker, others: list[int]) -> None:
@@ -221,7 +268,7 @@ class LedgerMachine(Comparison):
             for lease_id in named:
                 if lease_id in self.model.leases:
                     self.model.mine(lease_id, who.session)
-            return [lease_id for lease_id in named if lease_id not in self.model.leases]
+            return [name for name in named if name not in self.model.leases or name in self.model.revoking]
 
         answer = self.decide(
             expected, lambda: self.ledger.decide_renew([LeaseId(n) for n in named], who.session, now_ns=self.now_ns)
@@ -233,7 +280,7 @@ class LedgerMachine(Comparison):
         agree("lost", list(lost), expected())
         for lease_id in named:
             lease = self.model.leases.get(lease_id)
-            if lease is not None and lease.ttl_ns is not None:
+            if lease is not None and lease.ttl_ns is not None and lease_id not in self.model.revoking:
                 lease.deadline_ns = max(lease.deadline_ns, self.now_ns + lease.ttl_ns)
         self.apply(event)
 

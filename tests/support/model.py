@@ -51,6 +51,8 @@ class Model:
         self.reserved: dict[Spot, str] = {}
         self.quarantined: dict[Spot, str] = {}
         self.leases: dict[str, ModelLease] = {}
+        self.revoking: dict[str, tuple[str, int]] = {}  # why, and with which notice
+        self.sessions: set[str] = set()
         self.reservations: dict[str, ModelReservation] = {}
         self.answers: dict[tuple[str, int], tuple[bytes, str | None]] = {}
         self.token = 0
@@ -110,6 +112,11 @@ class Model:
         lease.parts = kept
         if not any(sites for _, sites in kept):
             del self.leases[lease_id]
+            self.revoking.pop(lease_id, None)
+
+    def revoke(self, lease_id: str, cause: str, *, notice_ns: int, now_ns: int) -> None:
+        self.revoking[lease_id] = (cause, notice_ns)
+        self.leases[lease_id].deadline_ns = now_ns + notice_ns
 
     def end(self, lease_id: str, *, is_violent: bool, to_pool: bool = False) -> None:
         spots = set(self.spots_of(lease_id))
@@ -148,6 +155,12 @@ class Model:
         if self.leases[lease_id].session != session:
             raise Refused(NOT_OWNER)
         return self.leases[lease_id]
+
+    def growing(self, lease_id: str, session: str) -> ModelLease:
+        lease = self.mine(lease_id, session)
+        if lease_id in self.revoking:
+            raise Refused(GONE)
+        return lease
 
     def place(self, claims: tuple[Claim, ...], cards: list[str], asker: Asker) -> tuple[str, list[Part]]:
         """The first card and the first choice of alternatives that fit, and what each claim gets."""

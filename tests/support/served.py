@@ -23,7 +23,7 @@ from rm.devices.profiles import load_profile
 from rm.service.engine import Engine
 from rm.service.server import GRPC_SOCKET, SESSION_SOCKET, Server
 from rm.service.session_socket import PROTOCOL_VERSION
-from rm.store.store import MemoryStore
+from rm.store.store import MemoryStore, Store
 from rmapi.v1 import resource_manager_pb2 as rm_pb
 from rmapi.v1 import resource_manager_pb2_grpc as pb_grpc
 from rmapi.v1 import session_pb2, types_pb2
@@ -232,8 +232,10 @@ def serving(
     card_count: int = 1,
     cpus: tuple[int, ...] = (0, 1),
     admin_uids: frozenset[int] = frozenset(),
+    store: Store | None = None,
+    ledger: Ledger | None = None,
 ) -> Iterator[Served]:
-    """Runs a server with embedded cards of 16 MiB until the block ends."""
+    """Runs a server with embedded cards of 16 MiB until the block ends, on empty books or on ``ledger``."""
     started: Future[Served] = Future()
     stopping = asyncio.Event()
 
@@ -244,7 +246,11 @@ def serving(
         clock = ManualClock()
         failures: list[str] = []
         engine = Engine(
-            Ledger(backend.cards), MemoryStore(), backend, clock, on_failure=lambda: failures.append("failed")
+            ledger or Ledger(backend.cards),
+            store or MemoryStore(),
+            backend,
+            clock,
+            on_failure=lambda: failures.append("failed"),
         )
         server = Server(engine, admin_uids=admin_uids)
         loop = asyncio.get_running_loop()

@@ -18,7 +18,7 @@ from rm.core.events import Request
 from rm.core.lease import Lease
 from rm.core.placement import check_range
 from rm.core.types import CardId, Holder, LeaseId, PoolName, SessionId, SiteName
-from rm.service import convert
+from rm.service import convert, requests
 from rm.service.engine import Engine
 from rm.service.event_log import Watcher
 from rm.service.sessions import Sessions, command_of
@@ -131,22 +131,12 @@ class Servicer(pb_grpc.ResourceManagerServiceServicer):
     @_refusals_told
     async def Release(self, request: pb.ReleaseRequest, context: Context) -> pb.ReleaseResponse:
         """Ends a lease politely."""
-        asker = self._asker(context)
-        match request.WhichOneof("target"):
-            case "lease_id":
-                released = await self.engine.release(LeaseId(request.lease_id), asker, to_pool=request.to_pool)
-            case "request_id":
-                released = await self.engine.forgo(asker.session, convert.request_id_from(request.request_id))
-            case _:
-                raise InvalidRequest("a release names a lease or a request")
-        return pb.ReleaseResponse(released=released, revision=self.engine.store.synced.revision)
+        return await requests.release(self.engine, self._asker(context), request)
 
     @_refusals_told
     async def KeepAlive(self, request: pb.KeepAliveRequest, context: Context) -> pb.KeepAliveResponse:
         """Renews leases."""
-        lease_ids = [LeaseId(lease_id) for lease_id in request.lease_ids]
-        lost = self.engine.keep_alive(self._asker(context).session, lease_ids)
-        return pb.KeepAliveResponse(lost_lease_ids=lost, revision=self.engine.store.synced.revision)
+        return requests.keep_alive(self.engine, self._asker(context).session, request)
 
     @_refusals_told
     async def Revoke(self, request: pb.RevokeRequest, context: Context) -> pb.RevokeResponse:

@@ -11,11 +11,10 @@ from rm.core import limits
 from rm.core.errors import CardFailed, InvalidRequest, QuotaExceeded, Refusal, SessionUnknown
 from rm.core.lease import Lease, WindowMark
 from rm.core.types import LeaseId, SessionId
-from rm.service import convert
+from rm.service import convert, requests
 from rm.service.connection import Connection, close_all
 from rm.service.engine import Engine
 from rm.service.sessions import Session, Sessions, peer_of
-from rmapi.v1 import resource_manager_pb2 as rm_pb
 from rmapi.v1 import session_pb2 as pb
 
 PROTOCOL_VERSION = 1
@@ -172,9 +171,7 @@ class SessionSocket:
         connection.send(pb.ServerFrame(correlation_id=frame.correlation_id, session_opened=opened))
 
     def _keep_alive(self, connection: Connection, frame: pb.ClientFrame, session: Session) -> None:
-        lease_ids = [LeaseId(lease_id) for lease_id in frame.keep_alive.lease_ids]
-        lost = self.engine.keep_alive(session.id, lease_ids)
-        answer = rm_pb.KeepAliveResponse(lost_lease_ids=lost, revision=self.engine.store.synced.revision)
+        answer = requests.keep_alive(self.engine, session.id, frame.keep_alive)
         connection.send(pb.ServerFrame(correlation_id=frame.correlation_id, keep_alive=answer))
 
     def _take_windows(
@@ -228,15 +225,7 @@ class SessionSocket:
             await connection.descriptors_read()
 
     async def _release(self, connection: Connection, frame: pb.ClientFrame, session: Session) -> None:
-        asker, asked = self.sessions.asker(session), frame.release
-        match asked.WhichOneof("target"):
-            case "lease_id":
-                released = await self.engine.release(LeaseId(asked.lease_id), asker, to_pool=asked.to_pool)
-            case "request_id":
-                released = await self.engine.forgo(session.id, convert.request_id_from(asked.request_id))
-            case _:
-                raise InvalidRequest("a release names a lease or a request")
-        answer = rm_pb.ReleaseResponse(released=released, revision=self.engine.store.synced.revision)
+        answer = await requests.release(self.engine, self.sessions.asker(session), frame.release)
         connection.send(pb.ServerFrame(correlation_id=frame.correlation_id, release=answer))
 
     async def _close_session(self, connection: Connection, frame: pb.ClientFrame, session: Session) -> None:

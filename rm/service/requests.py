@@ -1,0 +1,34 @@
+"""Requests that come through both doors, gRPC and the session socket: each is carried out in one place."""
+
+from rm.core.claims import Asker
+from rm.core.errors import InvalidRequest
+from rm.core.types import LeaseId, SessionId
+from rm.service import convert
+from rm.service.engine import Engine
+from rmapi.v1 import resource_manager_pb2 as pb
+
+
+async def release(engine: Engine, asker: Asker, request: pb.ReleaseRequest) -> pb.ReleaseResponse:
+    """Ends a lease politely, or whatever a request got.
+
+    Raises:
+        Refusal: as ``Engine.release`` and ``Engine.forgo``.
+    """
+    match request.WhichOneof("target"):
+        case "lease_id":
+            released = await engine.release(LeaseId(request.lease_id), asker, to_pool=request.to_pool)
+        case "request_id":
+            released = await engine.forgo(asker.session, convert.request_id_from(request.request_id))
+        case _:
+            raise InvalidRequest("a release names a lease or a request")
+    return pb.ReleaseResponse(released=released, revision=engine.store.synced.revision)
+
+
+def keep_alive(engine: Engine, session: SessionId, request: pb.KeepAliveRequest) -> pb.KeepAliveResponse:
+    """Renews leases. Waits for nothing.
+
+    Raises:
+        Refusal: as ``Engine.keep_alive``.
+    """
+    lost = engine.keep_alive(session, [LeaseId(lease_id) for lease_id in request.lease_ids])
+    return pb.KeepAliveResponse(lost_lease_ids=lost, revision=engine.store.synced.revision)

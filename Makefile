@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PROTOS := $(wildcard proto/rmapi/v1/*.proto)
 
-.PHONY: all demo test check proto bench format clean
+.PHONY: all demo test sim check proto bench format clean
 all: check test
 
 .venv/.dev: pyproject.toml
@@ -25,6 +25,11 @@ demo: .venv/.models
 
 test: .venv/.models
 	@$(BIN)/python -m pytest
+
+# make sim SEEDS=10000, or make sim SEED=123 for one of them with everything that happens in it.
+SEEDS ?= 1000
+sim: .venv/.dev
+	@PYTHONPATH=tests $(BIN)/python -m sim $(if $(SEED),--seed $(SEED),--seeds $(SEEDS))
 
 check: .venv/.dev
 	@$(BIN)/ruff format --check .

@@ -175,6 +175,19 @@ async def test_a_lease_that_was_told_to_end_has_its_notice_again_and_then_ends()
     assert parts.losses == [("s1", lease.id, "asked to")]
 
 
+@run_async
+async def test_who_said_goodbye_over_a_quarantine_is_not_fenced_as_if_it_were_dead() -> None:
+    before = started()
+    before.backend.fence_answer = Fence.SOON
+    lease = await before.acquire(units(2), session="s2", ttl_ns=TTL_NS)
+    before.clock.advance(ns=TTL_NS)
+    before.overdue()
+    before.engine.end_session("s2", "session closed", is_violent=False)
+    parts = begun_again(before)
+    resumed(parts, "s1")
+    assert parts.backend.fenced == [(lease.id, False)]
+
+
 @pytest.mark.parametrize(("living", "is_holder_dead"), [(("s1", "s2"), False), (("s1",), True)])
 @run_async
 async def test_what_was_in_quarantine_is_fenced_again(living, is_holder_dead) -> None:

@@ -32,6 +32,10 @@ OPTIONS: tuple[tuple[str, int], ...] = (
 )
 
 
+# A daemon that stops cancels calls that reach it too late. Nobody else does: the library waits for its own.
+_NOT_THERE = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
+
+
 class SessionUnknown(LeaseholdError):
     """The daemon does not know the session: it was restarted. Never leaves the library."""
 
@@ -74,11 +78,11 @@ class Attempts:
             Refused, SessionUnknown: the daemon's own answer.
             DaemonUnavailable: there was no answer for 30 s.
         """
-        if _code_of(fault) is not grpc.StatusCode.UNAVAILABLE:
+        if _code_of(fault) not in _NOT_THERE:
             raise self.told(self._what, fault) from fault
         self.check_time_left(fault)
         pause_s = self._pause_s * random.uniform(0.5, 1.0)
-        self._pause_s = min(self._pause_s * 2, 1.0)
+        self._pause_s = min(self._pause_s * 2, 0.25)
         return pause_s
 
     def check_time_left(self, fault: grpc.RpcError) -> None:

@@ -28,12 +28,24 @@ def test_links_lead_to_files(page):
         assert (page.parent / link).exists(), f"{page.name} links to {link}"
 
 
-def test_every_test_that_the_bugs_page_names_exists():
-    named = re.findall(r"`([a-z_/]+\.py)(?:::(test_\w+))?`", (ROOT / "docs/bugs.md").read_text())
-    assert named
+@pytest.mark.parametrize("page", ["bugs", "operations"])
+def test_every_test_that_a_page_names_exists(page):
+    named = re.findall(r"`([a-z_0-9]+/[a-z_/]+\.py)(?:::(test_\w+))?`", (ROOT / f"docs/{page}.md").read_text())
+    assert len(named) > 20
     for file, test in named:
-        text = (ROOT / "tests" / file).read_text()
-        assert f"def {test}" in text or not test, f"{file} has no {test}"
+        path = ROOT / file if file.startswith(("rm/", "bench/")) else ROOT / "tests" / file
+        assert f"def {test}" in path.read_text() or not test, f"{file} has no {test}"
+
+
+def test_every_reason_and_exit_status_has_a_row_in_operations():
+    from rm.core import errors
+    from rm.daemon import main
+
+    text = (ROOT / "docs/operations.md").read_text()
+    kinds = [kind for kind in vars(errors).values() if isinstance(kind, type) and "reason" in vars(kind)]
+    assert [kind.reason for kind in kinds if f"| `{kind.reason}` |" not in text] == ["REFUSED"]
+    statuses = [value for name, value in vars(main).items() if name.startswith("EXIT_")]
+    assert [status for status in statuses if f"| {status} |" not in text] == []
 
 
 def test_every_reason_of_a_refusal_is_known_to_the_client():

@@ -8,8 +8,7 @@ import pytest
 
 import leasehold
 from support.daemon import is_all_free, python
-
-DEADLINE_S = 20
+from support.waiting import DEADLINE_S, until
 
 HOLDER = """
 import sys, leasehold
@@ -30,26 +29,6 @@ if os.fork() == 0:
 print("held", flush=True)
 os.kill(os.getpid(), 9)
 """
-
-SILENT = """
-import os, signal, sys, leasehold
-client = leasehold.connect(sys.argv[1])
-lease = client.acquire(memory="1MiB", ttl=1, label="silent")
-print("held", flush=True)
-sys.stdin.readline()
-print(lease.valid, flush=True)
-try:
-    lease.memory.array("u1", 1)
-except leasehold.LeaseLost as lost:
-    print(lost.cause, flush=True)
-"""
-
-
-def until(condition):
-    give_up_at = time.monotonic() + DEADLINE_S
-    while not condition():
-        assert time.monotonic() < give_up_at, "it did not happen"
-        time.sleep(0.002)
 
 
 def test_a_waiter_has_the_units_of_a_killed_holder_and_none_of_its_bytes(daemon, client):
@@ -89,29 +68,3 @@ def test_a_parents_death_ends_its_lease_though_a_forked_child_lives_on(daemon, c
 
     assert client.acquire(streams=256).release() is None
     holder.communicate("\n", timeout=DEADLINE_S)
-
-
-def test_a_stopped_holder_loses_its_lease_after_the_ttl_and_learns_of_it_before_it_uses_anything(daemon, client):
-    holder = python(SILENT, str(daemon.run_directory))
-    assert holder.stdout.readline() == "held\n"
-    holder.send_signal(signal.SIGSTOP)
-    until(lambda: not client.leases())
-    with client.acquire(memory="64MiB") as lease:
-        assert bytes(lease.memory[:8]) == bytes(8)
-        holder.send_signal(signal.SIGCONT)
-        out, err = holder.communicate("\n", timeout=DEADLINE_S)
-
-    assert out.split("\n")[-2] == "keepalive missed", err
-    assert [event.cause for event in client.events(past=20, follow=False) if event.cause][-2] == "keepalive missed"
-
-
-def test_a_stopped_daemon_takes_no_lease_from_a_live_client(own_daemon):
-    with own_daemon.connect() as client:
-        leases = [client.acquire(streams=1, ttl=1) for _ in range(20)]
-        own_daemon.process.send_signal(signal.SIGSTOP)
-        time.sleep(3)  # three times the ttl: what is tested
-        own_daemon.process.send_signal(signal.SIGCONT)
-        time.sleep(1.5)  # long enough for a tick and a missed keepalive
-
-        assert [lease.valid for lease in leases] == [True] * 20
-        assert len(client.leases()) == 20

@@ -189,3 +189,15 @@ async def test_a_timer_that_is_stopped_ticks_no_more() -> None:
     await settle()
     await timer.stop()
     assert parts.failures == []
+
+
+@run_async
+async def test_a_step_of_the_wall_clock_ends_nothing() -> None:
+    parts = make_engine(pool("u", 1))
+    timer = Timer(parts.engine)
+    lease = await parts.acquire(units(), ttl_ns=NS_PER_S)
+    for days in (1, -2, 400):
+        parts.clock.wall_now_ns += days * 86_400 * NS_PER_S
+        parts.clock.advance(ns=TICK_NS)
+        timer.tick()
+    assert list(parts.ledger.leases) == [lease.id]

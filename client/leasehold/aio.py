@@ -156,7 +156,8 @@ class Lease(HeldLease):
         all_counts = {"cores": cores, "streams": streams, **counts}
         request = calls.extend_request(next(self._client._request_ids), self.id, claims, memory, all_counts)
         response: pb.ExtendResponse = await self._client._call("Extend", request)
-        self._grow(response.lease, await asyncio.to_thread(self._client._fetch_windows, response.lease))
+        with self._client._arriving(response.lease):
+            self._grow(response.lease, await asyncio.to_thread(self._client._fetch_windows, response.lease))
 
     async def give_back(self, pool: str, ids: Sequence[int], *, at: Sequence[Site] = (), to_pool: bool = False) -> None:
         """Gives back some units; memory by whole allotments only. The lease ends with its last unit."""
@@ -284,9 +285,9 @@ class Client(BaseClient):
 
     async def _take(self, message: types_pb2.Lease) -> Lease:
         with self._arriving(message):
-            windows = await asyncio.to_thread(self._fetch_windows, message)
             if self._needs_cpus(message):
                 self._core_cpus.update({card.id: card.core_cpus for card in await self.cards()})
+            windows = await asyncio.to_thread(self._fetch_windows, message)
             cpus = self._core_cpus.get(message.card, ())
             lease = Lease(self, message, core_cpus=cpus, windows=windows, confirm=self._confirm)
             self._keep(lease)
@@ -296,7 +297,9 @@ class Client(BaseClient):
         with suppress(LeaseholdError, grpc.RpcError):
             request = pb.ReleaseRequest(request_id=request_id)
             with calls_under_way:
-                await self._stub().Release(request, timeout=FORGO_S, metadata=self._session().metadata)
+                await self._stub().Release(
+                    request, timeout=FORGO_S, metadata=self._session().metadata, wait_for_ready=True
+                )
 
     async def _call(self, method: str, request: Any, *, wait_s: float = 0.0, needs_session: bool = True) -> Any:  # noqa: ANN401
         """Sends a request until it is answered, for 30 s of a daemon that is not there."""

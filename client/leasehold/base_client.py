@@ -13,6 +13,7 @@ from typing import NoReturn
 from leasehold.address import find_run_directory
 from leasehold.channel import RETRY_S
 from leasehold.errors import Closed, DaemonUnavailable, Invalid, WindowInUse
+from leasehold.frames import copies_of
 from leasehold.held_lease import HeldLease
 from leasehold.inherited import inherited_session
 from leasehold.session import SessionLink
@@ -42,7 +43,7 @@ class BaseClient:
         self._link: SessionLink | None = None
         self._leases: dict[str, HeldLease] = {}
         self._lost: list[HeldLease] = []
-        self._arriving_leases: dict[str, None] = {}  # granted, and their windows are on their way
+        self._arriving_leases: dict[str, dict[int, int]] = {}  # granted, with the windows that have come already
         self._let_go_of: deque[str] = deque(maxlen=_LET_GO_MAX)  # said to a daemon that may not have heard it
         self._request_ids = itertools.count(1)
         self._is_closed = False
@@ -71,13 +72,17 @@ class BaseClient:
                     raise
                 time.sleep(0.05)
                 continue
-            return {window.allotment_index: fd for window, fd in fetched}
+            windows = {window.allotment_index: fd for window, fd in fetched}
+            with self._lock:
+                if message.id in self._arriving_leases:
+                    self._arriving_leases[message.id] = dict(windows)
+            return windows
 
     @contextmanager
     def _arriving(self, message: types_pb2.Lease) -> Iterator[None]:
         """While a granted lease is taken into use, it is claimed in keepalives as those are that were."""
         with self._lock:
-            self._arriving_leases[message.id] = None
+            self._arriving_leases[message.id] = {}
         try:
             yield
         finally:
@@ -104,15 +109,18 @@ class BaseClient:
 
     def _leases_to_renew(self) -> tuple[list[str], float]:
         with self._lock:
-            lease_ids = list({**self._leases, **self._arriving_leases})
+            lease_ids = list(dict.fromkeys([*self._leases, *self._arriving_leases]))
             ttls = [lease.ttl_s for lease in self._leases.values() if lease.ttl_s]
         return lease_ids, min([*ttls, _IDLE_TTL_S])
 
-    def _windows_held(self) -> dict[str, dict[int, int]]:
+    def _windows_held(self) -> Iterator[tuple[str, dict[int, int]]]:
         with self._lock:
             leases = [*self._leases.values(), *(lease for lease in self._lost if lease._is_wanted_back)]
-        held = {lease.id: lease._window_copies() for lease in leases}
-        return {lease_id: windows for lease_id, windows in held.items() if windows}
+            arriving = list(self._arriving_leases.items())
+        for lease in leases:
+            yield lease.id, lease._window_copies()
+        for lease_id, windows in arriving:
+            yield lease_id, copies_of(windows)
 
     def _confirm(self, ttl_s: float) -> None:
         """Asks the daemon whether the leases stand, where that is not known for less than ``ttl_s``."""
@@ -145,6 +153,7 @@ class BaseClient:
         with suppress(WindowInUse):
             lease._yield_up()
             self._say_let_go(lease)
+            self._drop(lease)
 
     def _say_let_go(self, lease: HeldLease) -> None:
         """Tells the daemon that a lease which it wants back is let go of."""

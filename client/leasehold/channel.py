@@ -32,8 +32,8 @@ OPTIONS: tuple[tuple[str, int], ...] = (
 )
 
 
-# A daemon that stops cancels calls that reach it too late. Nobody else does: the library waits for its own.
-_NOT_THERE = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
+# A daemon that stops cancels calls that reach it too late, and one that stands still lets them run out of time.
+_NOT_THERE = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED, grpc.StatusCode.DEADLINE_EXCEEDED)
 
 
 class SessionUnknown(LeaseholdError):
@@ -102,6 +102,8 @@ class Attempts:
             return refusal_of(detail)
         if _code_of(fault) is grpc.StatusCode.DEADLINE_EXCEEDED:
             return DaemonUnavailable(f"the daemon gave no answer to {what} in time")
+        if _code_of(fault) is grpc.StatusCode.UNAVAILABLE:
+            return DaemonUnavailable(f"the daemon went away in the middle of {what}")
         text = fault.details() if isinstance(fault, grpc.Call | grpc.aio.AioRpcError) else str(fault)
         return DaemonUnavailable(f"the daemon failed at {what}: {text}")
 

@@ -16,9 +16,9 @@ from leasehold.channel import CALL_S, FORGO_S, OPTIONS, Attempts, SessionUnknown
 from leasehold.claims import Claim, Site
 from leasehold.errors import Closed, LeaseholdError, LeaseLost, NotFound, NotOwner, Refused
 from leasehold.forks import calls_under_way
-from leasehold.inherited import inherited_lease_id, inherited_session
+from leasehold.inherited import inherited_lease_id, inherited_session, inherited_windows
 from leasehold.lease import Lease
-from leasehold.session import probe_server
+from leasehold.server import probe_server
 from rmapi.v1 import resource_manager_pb2 as pb
 from rmapi.v1 import resource_manager_pb2_grpc as pb_grpc
 from rmapi.v1 import types_pb2
@@ -133,6 +133,7 @@ class Client(BaseClient):
         response: pb.GetLeaseResponse = self._call("GetLease", pb.GetLeaseRequest(lease_id=lease_id))
         if response.lease.session_id != session[0]:
             raise NotFound(f"lease {lease_id} is not this session's: the daemon was restarted")
+        self._session().return_windows(lease_id, inherited_windows(response.lease))
         return self._take(response.lease)
 
     def inheritable_windows(self, lease: Lease) -> list[tuple[int, int]]:
@@ -261,7 +262,8 @@ class Client(BaseClient):
     ) -> None:
         request = calls.extend_request(next(self._request_ids), lease.id, claims, memory, counts)
         response: pb.ExtendResponse = self._call("Extend", request)
-        lease._grow(response.lease, self._fetch_windows(response.lease))
+        with self._arriving(response.lease):
+            lease._grow(response.lease, self._fetch_windows(response.lease))
 
     def _give_back(
         self, lease: Lease, pool: str, ids: Sequence[int], at: Sequence[Site], *, to_pool: bool
@@ -274,9 +276,9 @@ class Client(BaseClient):
 
     def _take(self, message: types_pb2.Lease) -> Lease:
         with self._arriving(message):
-            windows = self._fetch_windows(message)
             if self._needs_cpus(message):
                 self._core_cpus.update({card.id: card.core_cpus for card in self.cards()})
+            windows = self._fetch_windows(message)
             cpus = self._core_cpus.get(message.card, ())
             lease = Lease(self, message, core_cpus=cpus, windows=windows, confirm=self._confirm)
             self._keep(lease)
@@ -286,7 +288,7 @@ class Client(BaseClient):
         with suppress(LeaseholdError, grpc.RpcError):
             request = pb.ReleaseRequest(request_id=request_id)
             with calls_under_way:
-                self._stub().Release(request, timeout=FORGO_S, metadata=self._session().metadata)
+                self._stub().Release(request, timeout=FORGO_S, metadata=self._session().metadata, wait_for_ready=True)
 
     def _read(self, method: str, request: Any) -> Any:  # noqa: ANN401 - one of many messages
         return self._call(method, request, needs_session=False)

@@ -5,7 +5,7 @@ import os
 import socket
 import struct
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from rmapi.v1 import session_pb2 as pb
 
@@ -86,3 +86,20 @@ def _receive(connection: socket.socket, byte_count: int) -> bytes:
             raise ConnectionResetError("the daemon closed the connection")
         data += chunk
     return data
+
+
+def copies_of(descriptors: Mapping[int, int]) -> dict[int, int]:
+    """Copies of descriptors under the same keys; all of them or none.
+
+    Raises:
+        OSError: this process has no descriptor left.
+    """
+    copies: dict[int, int] = {}
+    try:
+        for key, fd in descriptors.items():
+            copies[key] = os.dup(fd)
+    except OSError:
+        for fd in copies.values():
+            os.close(fd)
+        raise
+    return copies

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from leasehold.card import Allotment, allotment_from, memory_bytes_of, unit_count_of
 from leasehold.errors import Closed, Exhausted, Invalid, LeaseLost, WindowInUse
+from leasehold.frames import copies_of
 from leasehold.quantity import parse_size, size_text
 from leasehold.stream import Stream
 from leasehold.window import Budget, Window
@@ -253,7 +254,7 @@ class HeldLease:
     def _window_copies(self) -> dict[int, int]:
         """Copies of the descriptors of its windows, by the index of their allotment."""
         with self._lock:
-            return {index: os.dup(window.fd) for index, window in self._windows.items() if window.fd >= 0}
+            return copies_of({index: window.fd for index, window in self._windows.items() if window.fd >= 0})
 
     def _close_streams(self) -> None:
         """Lets the streams end what they have; they are made anew where they are asked for."""

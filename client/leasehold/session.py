@@ -9,10 +9,9 @@ import os
 import random
 import select
 import socket
-import struct
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,15 +19,15 @@ from typing import Protocol
 
 from google.protobuf.message import DecodeError
 
-from leasehold.address import SESSION_SOCKET, check_trusted, nobody_there
+from leasehold.address import SESSION_SOCKET, nobody_there
 from leasehold.channel import CALL_S, SESSION_UNKNOWN, refusal_of
 from leasehold.errors import Closed, DaemonUnavailable, LeaseholdError
 from leasehold.frames import Reader, exchange, send
+from leasehold.server import connect_to_server
 from rmapi.v1 import resource_manager_pb2 as rm_pb
 from rmapi.v1 import session_pb2 as pb
 
 PROTOCOL_VERSION = 1
-_HANDSHAKE_S = 5.0
 _CONFIRM_S = 1.0  # how long a call waits to hear whether its lease still stands
 _GOODBYE_S = 2.0  # how long to wait for a daemon that restarts, so that it hears the goodbye
 
@@ -57,8 +56,11 @@ class Owner(Protocol):
     def _leases_to_renew(self) -> tuple[Sequence[str], float]:
         """All leases that are believed in, and the shortest ttl among them in seconds."""
 
-    def _windows_held(self) -> dict[str, dict[int, int]]:
-        """Copies of the descriptors of the windows of each lease, by the index of their allotment. The caller's own."""
+    def _windows_held(self) -> Iterator[tuple[str, dict[int, int]]]:
+        """Leases, each with copies of the descriptors of its windows by the index of their allotment.
+
+        They are made one lease at a time, and whoever asks closes them.
+        """
 
 
 class SessionLink:
@@ -153,6 +155,11 @@ class SessionLink:
         with self._lock, suppress(OSError):  # a daemon that is gone asks again when it is back
             send(self._socket, frame)
 
+    def return_windows(self, lease_id: str, windows: Mapping[int, int]) -> None:
+        """Hands the daemon windows of a lease that this process had before it became what it is."""
+        with self._lock, suppress(OSError):  # what is not handed over is told when it is asked for
+            self._send_windows(lease_id, windows)
+
     def close(self) -> None:
         """Says goodbye: the session ends with its leases, politely. Waits for no daemon that stays away."""
         give_up_at = time.monotonic() + _GOODBYE_S
@@ -160,13 +167,15 @@ class SessionLink:
             with self._changed:
                 self._changed.wait_for(lambda: self._is_connected, left_s)
             with suppress(LeaseholdError):
-                self._ask(pb.ClientFrame(close_session=pb.CloseSession()), CALL_S)
+                left_s = max(0.0, give_up_at - time.monotonic())
+                self._ask(pb.ClientFrame(close_session=pb.CloseSession()), left_s)
         self._closing = True
         self._wake()
         if threading.current_thread() is not self._thread:
             self._thread.join()
         self._socket.close()
-        os.close(self._wake_fd)
+        fd, self._wake_fd = self._wake_fd, -1
+        os.close(fd)
 
     def abandon(self) -> None:
         """Lets go of the descriptors without a word: in a forked child the session is the parent's."""
@@ -202,6 +211,13 @@ class SessionLink:
     # The reading thread.
 
     def _run(self) -> None:
+        try:
+            self._read_and_reconnect()
+        except BaseException as fault:  # nobody would renew the leases, or hear of their end
+            self._owner._on_session_lost(f"its session failed: {fault}")
+            raise
+
+    def _read_and_reconnect(self) -> None:
         while True:
             reader = Reader(self._socket)
             self._read_until_broken(reader)
@@ -245,6 +261,7 @@ class SessionLink:
                     self._confirmed_at = self._sent_at.pop(frame.correlation_id, self._confirmed_at)
                     self._changed.notify_all()
             case _:
+                self._sent_at.pop(frame.correlation_id, None)
                 answer = self._answers.pop(frame.correlation_id, None)
                 if answer is None:
                     for fd in descriptors:
@@ -257,6 +274,8 @@ class SessionLink:
     def _renew(self) -> None:
         lease_ids, _ = self._owner._leases_to_renew()
         self._renew_at = time.monotonic() + self._period_s()
+        if self._sent_at:  # a daemon that stands still is told once: it would not read more
+            return
         with self._lock:
             self._last_correlation_id += 1
             frame = pb.ClientFrame(
@@ -280,7 +299,7 @@ class SessionLink:
         while not self._closing:
             try:
                 connection, opened = self._connect((self.session_id, self.secret))
-            except LeaseholdError:  # nobody there yet, or nobody who lets us in yet
+            except (LeaseholdError, OSError):  # nobody there yet, nobody who lets us in, or no descriptor left for it
                 select.select([self._wake_fd], [], [], pause_s * random.uniform(0.5, 1.0))
                 with suppress(BlockingIOError):
                     os.eventfd_read(self._wake_fd)
@@ -303,26 +322,32 @@ class SessionLink:
         """Hands the windows to a daemon that was started since, before anything else is asked of it."""
         if daemon_epoch == self._daemon_epoch:
             return
-        held = self._owner._windows_held()
         try:
-            for lease_id, windows in held.items():
-                returned = pb.ReturnWindows(lease_id=lease_id, allotment_indexes=list(windows))
-                send(self._socket, pb.ClientFrame(return_windows=returned), list(windows.values()))
+            for lease_id, windows in self._owner._windows_held():
+                try:
+                    self._send_windows(lease_id, windows)
+                finally:
+                    for fd in windows.values():
+                        os.close(fd)
             self._daemon_epoch = daemon_epoch
-        except OSError:  # the connection is broken again; the next one begins anew
-            pass
-        finally:
-            for windows in held.values():
-                for fd in windows.values():
-                    os.close(fd)
+        except OSError:  # broken again, or no descriptor is left for copies: the next connection begins anew
+            self._hang_up()
+
+    def _send_windows(self, lease_id: str, windows: Mapping[int, int]) -> None:
+        if windows:
+            returned = pb.ReturnWindows(lease_id=lease_id, allotment_indexes=list(windows))
+            send(self._socket, pb.ClientFrame(return_windows=returned), list(windows.values()))
 
     # Connecting.
 
     def _connect(self, known: tuple[str, str] | None) -> tuple[socket.socket, pb.SessionOpened]:
-        connection = _connect_to_server(self._path)
+        connection = connect_to_server(self._path)
         try:
             opened = self._greet(connection, known)
             connection.settimeout(None)
+        except TimeoutError as fault:
+            connection.close()
+            raise DaemonUnavailable(f"the daemon in {self._path.parent} does not answer") from fault
         except (OSError, DecodeError) as fault:
             connection.close()
             raise nobody_there(self._path.parent) from fault
@@ -351,36 +376,5 @@ class SessionLink:
             self._socket.shutdown(socket.SHUT_RDWR)
 
     def _wake(self) -> None:
-        os.eventfd_write(self._wake_fd, 1)
-
-
-def probe_server(run_directory: Path) -> None:
-    """Makes sure that a daemon listens in a run directory.
-
-    Raises:
-        DaemonUnavailable: none does, or one that is not trusted.
-    """
-    _connect_to_server(run_directory / SESSION_SOCKET).close()
-
-
-def _connect_to_server(path: Path) -> socket.socket:
-    check_trusted(path.parent)
-    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
-    try:
-        connection.settimeout(_HANDSHAKE_S)
-        connection.connect(str(path))
-        _check_server(connection, path)
-    except OSError as fault:
-        connection.close()
-        raise nobody_there(path.parent) from fault
-    except BaseException:
-        connection.close()
-        raise
-    return connection
-
-
-def _check_server(connection: socket.socket, path: Path) -> None:
-    """Accepts only a daemon of root or of this user: anybody may put a socket into a shared directory."""
-    _, uid, _ = struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
-    if uid not in {0, os.geteuid()}:
-        raise DaemonUnavailable(f"{path} is served by uid {uid}, which is neither root nor you: not trusted")
+        with suppress(OSError):  # it is closed
+            os.eventfd_write(self._wake_fd, 1)

@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Self, SupportsIndex, TypeVar
 
-from leasehold.errors import Exhausted, WindowInUse
+from leasehold.errors import Exhausted, LeaseholdError, WindowInUse
 from leasehold.quantity import parse_size, size_text
 
 if TYPE_CHECKING:
@@ -91,6 +91,7 @@ class Window(mmap.mmap):
     budget: Budget
     fd: int  # its own, for as long as it is mapped
     _close_fd: Callable[[], object]
+    _drop_guard: Callable[[], object]
     _check_lease: Callable[[], None]
     _lock: threading.RLock
     _used: list[tuple[int, int]]
@@ -110,8 +111,7 @@ class Window(mmap.mmap):
         window._check_lease = check_lease
         window._lock = threading.RLock()
         window._used, window._freed = [], deque()
-        if guard:
-            weakref.finalize(window, _libc.munmap, guard, mmap.PAGESIZE)
+        window._drop_guard = weakref.finalize(window, _libc.munmap, guard, mmap.PAGESIZE)
         return window
 
     @property
@@ -185,6 +185,7 @@ class Window(mmap.mmap):
                 count = max(1, len(self._used))
             text = f"{count} arrays or buffers still use this window; drop them before the lease ends"
             raise WindowInUse(text) from fault
+        self._drop_guard()  # or the hole above it, which is of its size only, would be the first that is tried
         self._let_go_of_file()
 
     def abandon(self) -> None:
@@ -265,7 +266,7 @@ def _map_below_a_guard(cls: type[W], fd: int, size_bytes: int) -> tuple[W, int]:
     finally:
         for misfit in misfits:
             mmap.mmap.close(misfit)  # it never became a window
-    raise OSError("no room for a window with a guard page behind it")
+    raise LeaseholdError("no room in this process for a window with a guard page behind it")
 
 
 def _address_of(mapped: mmap.mmap) -> int:

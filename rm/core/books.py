@@ -121,7 +121,6 @@ class Books:
 
     def _apply_revocation_began(self, event: events.RevocationBegan) -> None:
         assert event.lease_id in self.leases, f"{event.lease_id} is revoked and not there"
-        assert event.lease_id not in self.revoking, f"{event.lease_id} is revoked twice"
         self.revoking[event.lease_id] = Revocation(event.cause, event.notice_ns)
         if event.deadline_ns is not None:
             self.deadlines.replace(event.lease_id, event.deadline_ns)

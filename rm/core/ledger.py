@@ -184,7 +184,7 @@ class Ledger(Lookup):
     def decide_revoke(
         self, lease_id: LeaseId, asker: Asker, cause: str, *, notice_ns: int, now_ns: int
     ) -> RevocationBegan | None:
-        """Tells a lease to end though its owner did not ask; None where it is told already, or has ended.
+        """Tells a lease to end though its owner did not ask, or to end sooner; None where it does, or has ended.
 
         Raises:
             InvalidRequest: a notice that none can be.
@@ -199,7 +199,10 @@ class Ledger(Lookup):
             raise NotOwner(text, lease=lease_id, uid=asker.holder.uid)
         if lease_id not in self.leases and not self.was_granted(lease_id):
             raise LeaseNotFound(f"there is no live lease {lease_id!r}", lease=lease_id)
-        if lease_id not in self.leases or lease_id in self.revoking:
+        if lease_id not in self.leases:
+            return None
+        deadline_ns = self.deadlines.get(lease_id)
+        if lease_id in self.revoking and deadline_ns is not None and deadline_ns <= now_ns + notice_ns:
             return None
         return RevocationBegan(lease_id, cause, now_ns + notice_ns, notice_ns)
 

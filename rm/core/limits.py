@@ -26,6 +26,7 @@ TTL_NS_MAX = 24 * 3600 * NS_PER_S
 NOTICE_NS_DEFAULT = 2 * NS_PER_S
 NOTICE_NS_MAX = 3_600 * NS_PER_S
 RESTART_GRACE_NS = 5 * NS_PER_S  # a client is back within a second: its pauses between tries are at most that
+UNCLAIMED_LOOKS_NS = NS_PER_S  # between two looks at what a session's keepalives leave out: a look costs its leases
 UNCLAIMED_NS_MIN = 5 * NS_PER_S  # a grant whose answer was lost is asked for again within a second
 
 # What a session may have. A lease costs about 2 KiB, a waiter 3 KiB and an open call.
@@ -64,6 +65,8 @@ EVENTS_PER_BATCH_MAX = 4_096
 
 # The session socket.
 CONNECTIONS_MAX = 4_096
+CONNECTIONS_PER_UID_MAX = 2_560  # no one user takes the places of all the others; its sessions, and some to greet
+FRAMES_PER_TURN_MAX = 16  # of one connection, before the others have their turn
 FRAME_BYTES_MAX = 65_536
 FRAMES_QUEUED_BYTES_MAX = 1 << 20  # a reader slower than this is closed
 FRAMES_UNANSWERED_MAX = 256  # that wait for the disk; a client that asks for more is heard when one is answered

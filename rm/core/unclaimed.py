@@ -17,10 +17,19 @@ PERIODS_UNCLAIMED = 2
 class Unclaimed:
     """Since when each lease was left out of the keepalives of its session."""
 
-    __slots__ = ("_since_ns",)
+    __slots__ = ("_looked_ns", "_since_ns")
 
     def __init__(self) -> None:
         self._since_ns: dict[SessionId, dict[LeaseId, int]] = {}
+        self._looked_ns: dict[SessionId, int] = {}
+
+    def is_due(self, session: SessionId, *, now_ns: int) -> bool:
+        """Whether it is time to look at a session's leases again, however often it sends keepalives."""
+        looked_ns = self._looked_ns.get(session)
+        if looked_ns is not None and now_ns - looked_ns < limits.UNCLAIMED_LOOKS_NS:
+            return False
+        self._looked_ns[session] = now_ns
+        return True
 
     def heard(
         self, session: SessionId, leases: Iterable[Lease], named: Collection[LeaseId], *, now_ns: int
@@ -39,6 +48,7 @@ class Unclaimed:
     def forget(self, session: SessionId) -> None:
         """Is done with a session that has ended."""
         self._since_ns.pop(session, None)
+        self._looked_ns.pop(session, None)
 
 
 def patience_ns(lease: Lease) -> int:

@@ -34,7 +34,7 @@ from rm.service.engine import Engine
 from rm.service.restart import CardsDiffer
 from rm.service.server import GRPC_SOCKET, SESSION_SOCKET, Server
 from rm.store.damage import StoreDamaged
-from rm.store.database import DiskFull
+from rm.store.database import FILE, DiskFull
 from rm.store.directory import DirectoryTaken, DirectoryUnsafe, OwnedDirectory
 from rm.store.salvage import NothingToSalvage, salvage
 from rm.store.sqlite_store import SqliteStore
@@ -166,10 +166,18 @@ async def _serve(config: Config) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopped.set)
     group_id = _group_id(config.group)
+    starting = asyncio.create_task(
+        server.start(config.run_directory, socket_mode=0o660 if config.group else 0o666, group_id=group_id)
+    )
+    stopping = asyncio.create_task(stopped.wait())
     try:
-        await server.start(config.run_directory, socket_mode=0o660 if config.group else 0o666, group_id=group_id)
-        _say_ready(config)
-        await stopped.wait()
+        await asyncio.wait([starting, stopping], return_when=asyncio.FIRST_COMPLETED)
+        if not starting.done():  # a start on a full disk waits for room
+            starting.cancel()
+        with suppress(asyncio.CancelledError):
+            await starting
+            _say_ready(config)
+        await stopping
         because = engine.commits.failed_because
         _log.log(logging.ERROR if because else logging.INFO, "stopping", leases=len(ledger.leases), failed=because)
     finally:
@@ -182,6 +190,9 @@ async def _serve(config: Config) -> int:
 def _open_store(config: Config, backend: EmbeddedBackend) -> tuple[Store, Ledger]:
     """The store, and the books as it has them."""
     if config.durability == "none":
+        if (config.state_directory / FILE).exists():  # its leases may live: their units must not be granted again
+            text = f"{config.state_directory} has the state of a durable daemon; name another --state-dir"
+            raise InvalidRequest(text)
         return MemoryStore(), Ledger(backend.cards)
     if config.salvages:
         report = salvage(config.state_directory, backend.cards)

@@ -64,8 +64,10 @@ class Inheritors:
                 if self._is_closed:
                     return
                 watched = list(self._watched)
-            files, hidden = _files_in_use()
-            quiet = [one for one in watched if not _has_any(one.holder_pid, one.marks, files, hidden)]
+            quiet: set[_Watched] = set()
+            with suppress(OSError):  # this host has no descriptor left, say: it is looked again
+                files, hidden = _files_in_use()
+                quiet = {one for one in watched if not _has_any(one.holder_pid, one.marks, files, hidden)}
             with self._changed:
                 self._watched = [one for one in self._watched if one not in quiet]
                 if not quiet:
@@ -108,14 +110,27 @@ def _mapped_by(pid: str) -> Iterator[_File]:
     with open(f"/proc/{pid}/maps", encoding="utf-8", errors="replace") as maps:
         for line in maps:
             if NAME_PREFIX in line:
-                _, _, _, device, inode, _ = line.split(maxsplit=5)
+                addresses, _, _, device, inode, _ = line.split(maxsplit=5)
                 major, minor = device.split(":")
-                yield os.makedev(int(major, 16), int(minor, 16)), int(inode)
+                if _may_be_window(f"/proc/{pid}/map_files/{addresses}"):
+                    yield os.makedev(int(major, 16), int(minor, 16)), int(inode)
 
 
 def _opened_by(pid: str) -> Iterator[_File]:
     for entry in os.scandir(f"/proc/{pid}/fd"):
         with suppress(FileNotFoundError):  # closed meanwhile
-            if os.readlink(entry.path).startswith(NAME_PREFIX):
+            if os.readlink(entry.path).startswith(NAME_PREFIX) and _may_be_window(entry.path):
                 status = os.stat(entry.path)
                 yield status.st_dev, status.st_ino
+
+
+def _may_be_window(path: str) -> bool:
+    """Whether a file may be a window: of the daemon's own, for anybody may call a file so, and not truncated yet.
+
+    Where the kernel does not tell, it may.
+    """
+    try:
+        status = os.stat(path)
+    except (PermissionError, FileNotFoundError):
+        return True
+    return status.st_uid == os.geteuid() and status.st_size > 0

@@ -17,7 +17,7 @@ from rm.store.store import Store
 
 
 class Commits:
-    """Changes the books, and nothing else does."""
+    """The one way in which an event changes the books."""
 
     def __init__(
         self, ledger: Ledger, store: Store, clock: Clock, log: EventLog, on_failure: Callable[[], None]
@@ -28,7 +28,7 @@ class Commits:
         self._clock = clock
         self._log = log
         self._on_failure = on_failure
-        self._ends_to_tell: set[LeaseId] = set()
+        self._ends_untold: set[LeaseId] = set()
         self._depth = 0
         self._has_changed = False
         self.failed_because = ""
@@ -49,8 +49,8 @@ class Commits:
         revision = self._ledger.revision
         self._store.append(revision, event)
         if isinstance(event, LeaseEnded | RevocationBegan):
-            self._ends_to_tell.add(event.lease_id)
-            self.when_synced(partial(self._ends_to_tell.discard, event.lease_id))
+            self._ends_untold.add(event.lease_id)
+            self.when_synced(partial(self._ends_untold.discard, event.lease_id))
         lease = event.lease if isinstance(event, Granted) else before
         happening = describe(event, lease, revision=revision, wall_ns=self._clock.wall_ns())
         if happening is not None:
@@ -82,7 +82,7 @@ class Commits:
 
     def may_tell_end(self, lease_id: LeaseId) -> bool:
         """Whether the end of a lease that is not live is safe, and so may be told."""
-        return lease_id not in self._ends_to_tell
+        return lease_id not in self._ends_untold
 
     def fail(self, because: str) -> None:
         """Stops the daemon: a rule of our own was broken, or the store failed. From now on nothing changes."""

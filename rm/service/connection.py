@@ -24,6 +24,7 @@ from rm.service.status import detail_of
 from rmapi.v1 import session_pb2 as pb
 
 _LENGTH = struct.Struct(">I")
+_FRAME_OVERHEAD_BYTES = 150  # what keeping a frame costs besides its bytes
 _log = structlog.get_logger(__name__)
 
 
@@ -52,12 +53,13 @@ class Connection:
         self._queued: deque[tuple[bytes, Sequence[int]]] = deque()
         self._queued_bytes = self._queued_descriptor_count = 0
         self._unanswered_count = 0
-        self._is_on_hold = self._closes_when_sent = self._is_listening = False
+        self._is_on_hold = self._closes_when_sent = self._is_listening = self._is_taking_later = False
         self.windows_turn = asyncio.Lock()
         self._descriptors_read = asyncio.Event()
         self._loop = asyncio.get_running_loop()
         self._listen()
         self._handshake = self._loop.call_later(limits.HANDSHAKE_NS_MAX / NS_PER_S, self.close)
+        self._rest: asyncio.TimerHandle | None = None
 
     def greeted(self, session: Session) -> None:
         """Belongs to ``session`` from now on, and may stay silent."""
@@ -72,7 +74,8 @@ class Connection:
     def go_on(self) -> None:
         """Hears on, first what came meanwhile."""
         self._is_on_hold = False
-        self._take_frames()
+        if not self._is_taking_later:
+            self._take_frames()
 
     @property
     def is_open(self) -> bool:
@@ -86,7 +89,8 @@ class Connection:
     def answered(self) -> None:
         """Has given an answer that was owed."""
         self._unanswered_count -= 1
-        self._take_frames()
+        if not self._is_taking_later:
+            self._take_frames()
 
     # Bytes in.
 
@@ -111,9 +115,13 @@ class Connection:
             self.refuse_and_close(CardFailed("this host has no room for so many descriptors at once"))
             return
         self._received += chunk
+        if descriptors and self.session is None and not self._is_on_hold:
+            self.refuse_and_close(InvalidRequest("descriptors belong into an open session"))
+            return
         if len(self._received) > _LENGTH.size + 2 * limits.FRAME_BYTES_MAX:
             self._listen(False)  # on hold, and sending on: it is heard again when it goes on
-        self._take_frames()
+        if not self._is_taking_later:
+            self._take_frames()
 
     def _listen(self, is_listening: bool = True) -> None:
         if is_listening and not self._is_listening:
@@ -124,15 +132,25 @@ class Connection:
 
     @property
     def _may_take(self) -> bool:
-        """Whether it is open, is owed few answers, and has read its descriptors: else it is heard when that is so."""
+        """Whether it is open, is owed few answers, and has read what it was sent: else it is heard when that is so."""
         is_heard = self.is_open and not self._closes_when_sent and not self._is_on_hold
-        has_room = self._unanswered_count < limits.FRAMES_UNANSWERED_MAX
-        return is_heard and has_room and not self._queued_descriptor_count
+        owes_little = self._unanswered_count < limits.FRAMES_UNANSWERED_MAX
+        has_read = not self._queued_descriptor_count and self._queued_bytes <= limits.FRAME_BYTES_MAX
+        return is_heard and owes_little and has_read
 
     def _take_frames(self) -> None:
+        """Takes what has come, a few frames a turn of the loop: the others have their turns between."""
+        self._is_taking_later = False
         try:
-            while self._may_take and (frame := self._next_frame()):
+            for _ in range(limits.FRAMES_PER_TURN_MAX):
+                if not self._may_take or not (frame := self._next_frame()):
+                    break
+                self._await_rest(is_begun=False)
                 self._on_frame(self, frame, self._descriptors_of(frame))
+            else:
+                self._take_later()
+                return
+            self._await_rest(is_begun=bool(self._received or self._descriptors))
             if self._may_take:
                 if self._descriptors and not self._received:
                     raise InvalidRequest("these descriptors belong to no frame")
@@ -140,6 +158,27 @@ class Connection:
         except (Refusal, DecodeError) as fault:
             refusal = fault if isinstance(fault, Refusal) else InvalidRequest("these bytes are no frame")
             self.refuse_and_close(refusal)
+
+    def _take_later(self) -> None:
+        if not self._is_taking_later:
+            self._is_taking_later = True
+            self._listen(False)
+            self._loop.call_soon(self._take_frames)
+
+    def _await_rest(self, *, is_begun: bool) -> None:
+        """A frame that has begun must be whole in time: a part of one, and its descriptors, are not kept for ever."""
+        if not is_begun and self._rest is not None:
+            self._rest.cancel()
+            self._rest = None
+        elif is_begun and self._rest is None:
+            self._rest = self._loop.call_later(limits.HANDSHAKE_NS_MAX / NS_PER_S, self._rest_is_late)
+
+    def _rest_is_late(self) -> None:
+        self._rest = None
+        if self._may_take:
+            self.refuse_and_close(InvalidRequest("the rest of a frame did not come in time"))
+        else:  # it is not heard at the moment
+            self._await_rest(is_begun=True)
 
     def _next_frame(self) -> pb.ClientFrame | None:
         if len(self._received) < _LENGTH.size:
@@ -172,7 +211,7 @@ class Connection:
         body = frame.SerializeToString()
         owned = _own_copies(descriptors)
         self._queued.append((_LENGTH.pack(len(body)) + body, owned))
-        self._queued_bytes += len(body)
+        self._queued_bytes += _LENGTH.size + len(body) + _FRAME_OVERHEAD_BYTES
         self._queued_descriptor_count += len(owned)
         too_many = self._queued_descriptor_count > limits.DESCRIPTORS_QUEUED_MAX
         if too_many or self._queued_bytes > limits.FRAMES_QUEUED_BYTES_MAX:
@@ -193,7 +232,7 @@ class Connection:
 
     def _on_writable(self) -> None:
         self._flush()
-        if self._may_take:  # listens again, first to what had come before
+        if self._may_take and not self._is_taking_later:  # listens again, first to what had come before
             self._take_frames()
 
     def _flush(self) -> None:
@@ -205,7 +244,7 @@ class Connection:
                 )
             except BlockingIOError:
                 self._queued.appendleft((data, descriptors))
-                if self._queued_descriptor_count:
+                if not self._may_take:
                     self._listen(False)
                 self._loop.add_writer(self._socket, self._on_writable)
                 return
@@ -219,7 +258,9 @@ class Connection:
             self._queued_bytes -= sent
             if sent < len(data):
                 self._queued.appendleft((data[sent:], ()))
-        self._queued_bytes = 0
+            else:
+                self._queued_bytes -= _FRAME_OVERHEAD_BYTES
+        assert not self._queued_bytes, f"{self._queued_bytes} bytes of no frame are counted as queued"
         self._loop.remove_writer(self._socket)
         if self._closes_when_sent:
             self.close()
@@ -247,6 +288,7 @@ class Connection:
         if not self.is_open:
             return
         self._handshake.cancel()
+        self._await_rest(is_begun=False)
         self._listen(False)
         self._loop.remove_writer(self._socket)
         self._socket.close()

@@ -6,6 +6,7 @@ daemon that crashed in between would come back with a live lease whose memory it
 
 import asyncio
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from functools import partial
 
 from rm.core.events import LeaseEnded, RevocationBegan
@@ -48,6 +49,8 @@ class Endings:
         queues: dict[QueueKey, None] = {}
         for event in ended:
             lease = self._ledger.leases[event.lease_id]
+            if not event.is_violent and len(self._backend.windows(lease.id)) < len(lease.windows):
+                event = replace(event, is_violent=True)  # noqa: PLW2901 - who kept a window back has not let go of it
             self._commits.commit(event)
             if not event.is_violent:
                 self._backend.end(lease.id)

@@ -40,7 +40,7 @@ from rm.store.store import Store
 
 
 class Engine:
-    """Changes the books, and nothing else does."""
+    """Decides what becomes of the books. Events go through ``commits``; only renewals, which nobody keeps, do not."""
 
     def __init__(
         self, ledger: Ledger, store: Store, backend: Backend, clock: Clock, *, on_failure: Callable[[], None]
@@ -198,12 +198,16 @@ class Engine:
             renewed, lost = self.ledger.decide_renew(lease_ids, session, now_ns=now_ns)
             if renewed.deadlines:
                 self.ledger.apply(renewed)
-            held = self.ledger.leases_by_session.get(session, ())
-            not_claimable = (self.ledger.revoking, self._coming)
-            mine = [self.ledger.leases[one] for one in held if not any(one in those for those in not_claimable)]
-            unclaimed = self._unclaimed.heard(session, mine, frozenset(lease_ids), now_ns=self._ran_ns)
-            self.endings.end([LeaseEnded(lease.id, "nobody claimed it", is_violent=True) for lease in unclaimed])
+            if self._unclaimed.is_due(session, now_ns=now_ns):
+                self._end_unclaimed(session, frozenset(lease_ids))
         return tuple(lease_id for lease_id in lost if self.commits.may_tell_end(lease_id))
+
+    def _end_unclaimed(self, session: SessionId, named: frozenset[LeaseId]) -> None:
+        held = self.ledger.leases_by_session.get(session, ())
+        not_claimable = (self.ledger.revoking, self._coming)
+        mine = [self.ledger.leases[one] for one in held if not any(one in those for those in not_claimable)]
+        unclaimed = self._unclaimed.heard(session, mine, named, now_ns=self._ran_ns)
+        self.endings.end([LeaseEnded(lease.id, "nobody claimed it", is_violent=True) for lease in unclaimed])
 
     def remake_windows(self, lease: Lease) -> None:
         """Makes windows of a lease anew that died with the last daemon before anybody had them.

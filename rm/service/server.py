@@ -106,8 +106,9 @@ class Server:
             await self._grpc.stop(STOP_GRACE_S)
         self._session_socket.close()
         self._sessions.close_all()
-        await self._engine.store.close()
         self._engine.backend.close()
+        await asyncio.sleep(0)  # what it has taken back by now is written down
+        await self._engine.store.close()
 
     def _on_death(self, session: Session) -> None:
         if not self._engine.commits.failed_because:

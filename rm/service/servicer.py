@@ -1,5 +1,6 @@
 """The gRPC door: each method checks who calls, asks the engine, and converts. No rules live here."""
 
+import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Set
 from functools import wraps
@@ -85,6 +86,7 @@ class Servicer(pb_grpc.ResourceManagerServiceServicer):
         self._is_connected = is_connected
         self._pid = pid
         self._started_ns = engine.clock.monotonic_ns()
+        self._reading_back = asyncio.Lock()
 
     # What changes something.
 
@@ -264,12 +266,14 @@ class Servicer(pb_grpc.ResourceManagerServiceServicer):
     ) -> pb.CheckConsistencyResponse:
         """Compares the bitmaps with the leases, and both with what is on disk."""
         ledger = self.engine.ledger
-        mine, differences = snapshot.take(ledger), report.differences(ledger)
+        differences = report.differences(ledger)
         response = pb.CheckConsistencyResponse(
             unit_count=report.unit_count(ledger), lease_count=len(ledger.leases), revision=ledger.revision
         )
         try:
-            kept = await self.engine.store.read_back()  # as all that was queued until now makes it
+            async with self._reading_back:  # one at a time: commits go on between two of them
+                mine = snapshot.take(ledger)
+                kept = await self.engine.store.read_back()  # as all that was queued until now makes it
         except StoreDamaged as damage:
             differences.append(f"what is on disk cannot be read back: {damage}")
         else:

@@ -1,6 +1,7 @@
 """The second socket: where a process becomes a session, and where descriptors and news of its leases travel."""
 
 import asyncio
+import os
 import socket
 from collections.abc import Coroutine
 from pathlib import Path
@@ -8,7 +9,7 @@ from pathlib import Path
 import structlog
 
 from rm.core import limits
-from rm.core.errors import CardFailed, InvalidRequest, QuotaExceeded, Refusal, SessionUnknown
+from rm.core.errors import CardFailed, InvalidRequest, Refusal, SessionUnknown
 from rm.core.lease import Lease, WindowMark
 from rm.core.types import LeaseId, SessionId
 from rm.service import convert, requests
@@ -30,6 +31,7 @@ class SessionSocket:
         self.sessions = sessions
         self._listener: socket.socket | None = None
         self._connections: set[Connection] = set()
+        self._count_by_uid: dict[int, int] = {}
         self._by_session: dict[SessionId, Connection] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         engine.news.lost = self._tell_lost
@@ -79,6 +81,12 @@ class SessionSocket:
         except OSError:  # dead before it was greeted
             accepted.close()
             return
+        count = self._count_by_uid.get(peer.uid, 0)
+        if count >= limits.CONNECTIONS_PER_UID_MAX:
+            accepted.close()
+            os.close(peer.pidfd)
+            return
+        self._count_by_uid[peer.uid] = count + 1
         self._connections.add(Connection(accepted, peer, on_frame=self._take, on_closed=self._forget))
 
     def _accept_again(self) -> None:
@@ -93,7 +101,11 @@ class SessionSocket:
             older.close()
 
     def _forget(self, connection: Connection) -> None:
-        self._connections.discard(connection)
+        if connection in self._connections:
+            self._connections.discard(connection)
+            self._count_by_uid[connection.peer.uid] -= 1
+            if not self._count_by_uid[connection.peer.uid]:
+                del self._count_by_uid[connection.peer.uid]
         session = connection.session
         if session is not None and self._by_session.get(session.id) is connection:
             del self._by_session[session.id]
@@ -210,9 +222,7 @@ class SessionSocket:
     async def _send_windows(self, connection: Connection, frame: pb.ClientFrame, session: Session) -> None:
         engine = self.engine
         lease = engine.ledger.lease_of(LeaseId(frame.fetch_windows.lease_id), session.id)
-        if len(lease.windows) > limits.DESCRIPTORS_PER_FRAME_MAX:
-            most = limits.DESCRIPTORS_PER_FRAME_MAX
-            raise QuotaExceeded(f"{lease.id} has {len(lease.windows)} windows, {most} can be handed over", most=most)
+        assert len(lease.windows) <= limits.DESCRIPTORS_PER_FRAME_MAX, "a frame carries all windows of a lease"
         if len(engine.backend.windows(lease.id)) < len(lease.windows):
             engine.remake_windows(lease)
         await engine.synced()

@@ -6,6 +6,7 @@ also after a restart of the daemon, which finds the process again by what the ke
 """
 
 import asyncio
+import errno
 import hashlib
 import hmac
 import os
@@ -88,7 +89,7 @@ class Session:
 
     def kill(self) -> None:
         """Kills its process; nobody else's, should that be dead already."""
-        with suppress(ProcessLookupError):
+        with suppress(ProcessLookupError, PermissionError):  # a daemon that is not root may kill its own user's only
             signal.pidfd_send_signal(self.peer.pidfd, signal.SIGKILL)
 
 
@@ -144,8 +145,10 @@ class Sessions:
             return False
         try:
             pidfd = os.pidfd_open(pid)
-        except ProcessLookupError:
-            return False
+        except OSError as fault:
+            if fault.errno not in {errno.ESRCH, errno.ENOENT, errno.EINVAL}:
+                raise
+            return False  # nobody, or a thread of somebody else
         peer = Peer(pid, record.holder.uid, pidfd)
         with suppress(ProcessLookupError):
             if not is_dead(pidfd) and peer.process_key == known:

@@ -35,6 +35,16 @@ _CREATE = (
 _EVENT, _PART, _TAIL = b"event", b"snapshot", b"tail"
 _PAGES_BETWEEN_CHECKPOINTS = 1_000  # 4 MiB, a tenth of a second to read at the next start
 
+# Errors that say nothing of the file: it is locked, may not be read, or the host has no memory for it.
+_NOT_ITS_FAULT = {
+    sqlite3.SQLITE_BUSY,
+    sqlite3.SQLITE_LOCKED,
+    sqlite3.SQLITE_PERM,
+    sqlite3.SQLITE_CANTOPEN,
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_NOMEM,
+}
+
 Rows = Sequence[tuple[int, bytes]]
 
 
@@ -87,6 +97,8 @@ class Database:
                 undo.callback(connection.close)
                 _check_is_ours(path, connection)
             except sqlite3.Error as fault:
+                if getattr(fault, "sqlite_errorcode", 0) & 0xFF in _NOT_ITS_FAULT:
+                    raise OSError(f"{path} cannot be opened: {fault}; is it open in another program?") from fault
                 raise StoreDamaged(f"{path} cannot be opened: {fault}") from fault
             undo.pop_all()
         return cls(path, connection)

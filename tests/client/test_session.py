@@ -112,7 +112,8 @@ class ScriptedOwner:
         return self.lease_ids, self.ttl_s
 
     def _windows_held(self):
-        return {lease_id: {index: os.dup(fd) for index, fd in fds.items()} for lease_id, fds in self.windows.items()}
+        for lease_id, descriptors in self.windows.items():
+            yield lease_id, {index: os.dup(fd) for index, fd in descriptors.items()}
 
 
 @pytest.fixture
@@ -124,7 +125,7 @@ def owner():
 def link_to(monkeypatch, owner):
     monkeypatch.setattr("leasehold.session.CALL_S", 0.2)  # nobody answers the goodbye
     monkeypatch.setattr("leasehold.session._GOODBYE_S", 0.2)
-    monkeypatch.setattr("leasehold.session._HANDSHAKE_S", 1.0)
+    monkeypatch.setattr("leasehold.server.HANDSHAKE_S", 1.0)
     links = []
 
     def make(server):

@@ -54,10 +54,16 @@ def test_nobody_but_an_admin_revokes(ledger, who) -> None:
 def test_revoking_again_or_what_has_ended_changes_nothing(ledger) -> None:
     revoke(ledger)
     before, deadlines = snapshot(ledger), deadlines_of(ledger)
-    assert revoke(ledger, cause="in a hurry", notice_ns=0) is None
+    assert revoke(ledger, cause="in no hurry", notice_ns=NOTICE_NS) is None
     assert (snapshot(ledger), deadlines_of(ledger)) == (before, deadlines)
     kill(ledger)
     assert revoke(ledger) is None
+
+
+def test_revoking_again_with_less_notice_makes_it_sooner(ledger) -> None:
+    revoke(ledger)
+    assert revoke(ledger, cause="in a hurry", notice_ns=1) == RevocationBegan(L1, "in a hurry", 1, 1)
+    assert ledger.decide_expire(now_ns=1) == [LeaseEnded(L1, "in a hurry", is_violent=True)]
 
 
 @pytest.mark.parametrize("lease_id", ["L2", "L0", "", "L01"])

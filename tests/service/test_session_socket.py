@@ -257,20 +257,6 @@ def test_a_keepalive_of_anothers_lease_is_refused(served, witness) -> None:
     assert reason_of(answer) == "NOT_OWNER"
 
 
-def test_more_windows_than_one_frame_can_carry_are_refused(served, monkeypatch) -> None:
-    monkeypatch.setattr(limits, "DESCRIPTORS_PER_FRAME_MAX", 2)
-    client = served.open_session()
-    fits = client.acquire(memory(1), memory(1), request_id=1)
-    too_many = client.acquire(memory(1), memory(1), memory(1), request_id=2)
-    client.connection.send(framed(correlation_id=1, fetch_windows=session_pb2.FetchWindows(lease_id=fits.id)))
-    _, descriptors = client.connection.receive_with_descriptors()
-    for fd in descriptors:
-        os.close(fd)
-    assert len(descriptors) == 2
-    answer = client.connection.ask(fetch_windows=session_pb2.FetchWindows(lease_id=too_many.id))
-    assert reason_of(answer) == "QUOTA_EXCEEDED"
-
-
 def test_as_many_windows_as_one_frame_may_carry_arrive_together(served) -> None:
     client = served.open_session()
     lease = client.acquire(*[memory(1)] * limits.CLAIMS_PER_REQUEST_MAX, request_id=1)

@@ -7,7 +7,7 @@ import pytest
 from rm.core import limits
 from rmapi.v1 import resource_manager_pb2 as rm_pb
 from rmapi.v1 import session_pb2
-from support.served import attaching, framed, greeting, memory, streams
+from support.served import DEADLINE_S, attaching, framed, greeting, memory, streams
 
 
 def reason_of(frame: session_pb2.ServerFrame) -> str:
@@ -29,13 +29,45 @@ def big_question() -> bytes:
     return framed(correlation_id=1, keep_alive=rm_pb.KeepAliveRequest(lease_ids=["x" * 1000] * 60))
 
 
-def test_who_asks_and_never_reads_is_closed_and_may_attach_again(served, witness, monkeypatch) -> None:
-    monkeypatch.setattr(limits, "FRAMES_QUEUED_BYTES_MAX", 200_000)
+def test_who_asks_and_does_not_read_is_heard_no_further_and_gets_every_answer_when_it_does(served, witness) -> None:
     client = served.open_session()
+    connection = served.call(lambda: served.server._session_socket._by_session[client.id])
+    client.connection.socket.settimeout(0.3)
     flood(client.connection, big_question(), 200)
+    assert witness.is_served()
+    assert served.call(lambda: connection._queued_bytes) <= 2 * limits.FRAME_BYTES_MAX
+    assert served.call(lambda: len(connection._received)) <= 4 * limits.FRAME_BYTES_MAX
+    client.connection.socket.settimeout(DEADLINE_S)
+    for _ in range(4):
+        assert len(client.connection.receive().keep_alive.lost_lease_ids) == 60
+
+
+def test_a_client_that_is_told_more_than_it_reads_is_closed_and_may_attach_again(served, witness) -> None:
+    client = served.open_session()
+    connection = stuff(served, client)
+    told = session_pb2.ServerFrame(lease_ended=session_pb2.LeaseEnded(lease_id="L1", cause="x" * 1_000))
+    for _ in range(limits.FRAMES_QUEUED_BYTES_MAX // 1_000):
+        served.call(connection.send, told)
     assert client.connection.is_closed_by_peer()
     assert witness.is_served()
     assert attaching(client, served.connect()).session_opened.session_id == client.id
+
+
+def test_bytes_that_are_queued_are_counted_as_they_are_sent(served) -> None:
+    client = served.open_session()
+    connection = stuff(served, client)
+    while served.call(lambda: connection._queued):
+        client.connection.receive()
+    assert served.call(lambda: connection._queued_bytes) == 0
+
+
+def test_many_frames_in_one_piece_leave_the_others_their_turns(served, witness) -> None:
+    client = served.open_session()
+    connection = served.call(lambda: served.server._session_socket._by_session[client.id])
+    frames = framed(correlation_id=1, keep_alive=rm_pb.KeepAliveRequest()) * 5_000
+    client.connection.send(frames[:60_000])
+    assert witness.is_served()
+    assert served.call(lambda: connection.is_open)
 
 
 def stuff(served, client):
@@ -82,9 +114,9 @@ def test_who_has_more_descriptors_queued_than_the_limit_is_closed_and_none_is_ke
 
 def test_who_reads_late_but_within_the_limit_gets_every_answer(served) -> None:
     client = served.open_session()
-    for _ in range(10):
+    for _ in range(3):
         client.connection.send(big_question())
-    answers = [client.connection.receive() for _ in range(10)]
+    answers = [client.connection.receive() for _ in range(3)]
     assert {len(answer.keep_alive.lost_lease_ids) for answer in answers} == {60}
 
 

@@ -249,7 +249,9 @@ class LedgerMachine(Comparison):
         )
         if isinstance(event, Refusal):
             return
-        if lease_id in self.model.leases and lease_id not in self.model.revoking:
+        live = self.model.leases.get(lease_id)
+        is_sooner = live and lease_id in self.model.revoking and live.deadline_ns > self.now_ns + notice_ns
+        if live and (lease_id not in self.model.revoking or is_sooner):
             self._told(event, lease_id, "asked to", notice_ns)
         else:
             agree("nothing to tell", event, None)

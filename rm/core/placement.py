@@ -296,6 +296,8 @@ class _Placer:
         have = f"pool {name} of card {self._card.id} has {amount_text(pool.spec, free_count)} free{at}"
         if is_run:
             have += f", the longest run {amount_text(pool.spec, pool.largest_run())}"
+        if pool.quarantined_count:
+            have += f", {amount_text(pool.spec, pool.quarantined_count)} in quarantine until nobody uses it"
         return PoolExhausted(f"{have}; asked: {amount_text(pool.spec, bit_count)}{_held_by(facts)}", **facts)
 
     def _held(self, pool: Pool, units: UnitSet) -> UnitHeld:
@@ -319,6 +321,7 @@ class _Placer:
             "pool": pool.spec.name,
             "asked_count": bit_count,
             "free_count": free_count,
+            "quarantined_count": pool.quarantined_count,
             "largest_run_count": pool.largest_run(),
             "slices_per_unit": pool.spec.slices_per_unit,
             "unit_bytes": pool.spec.unit_bytes,

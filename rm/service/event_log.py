@@ -46,7 +46,7 @@ def describe(event: events.Event, lease: Lease | None, *, revision: int, wall_ns
     cause = ""
     match event:
         case events.Started(epoch):
-            kind, text = "started", f"the daemon started, for the {epoch}. time on this state"
+            kind, text = "started", f"the daemon started: number {epoch} on this state"
         case events.Granted():
             kind, text = "granted", f"{who} was granted {', '.join(sorted(event.lease.pools))}"
         case events.Extended(_, allotments):

@@ -322,11 +322,9 @@ class Servicer(pb_grpc.ResourceManagerServiceServicer):
         warnings = list(self.engine.backend.warnings)
         if full_because := self.engine.store.full_because:
             warnings.append(full_because)
-        if quarantine := self.engine.ledger.quarantine:
-            names = ", ".join(islice(quarantine, limits.HOLDERS_PER_REFUSAL_MAX))
-            warnings.append(
-                f"units of {len(quarantine)} ended leases are in quarantine until nobody uses them: {names}"
-            )
+        for lease in islice(self.engine.ledger.quarantine.values(), limits.HOLDERS_PER_REFUSAL_MAX):
+            pid = lease.holder.pid
+            warnings.append(f"units of {lease.id} are in quarantine until pid {pid} and its children let go of them")
         return warnings
 
     def _card(self, card: Card, only: Set[PoolName] | None = None) -> types_pb2.Card:

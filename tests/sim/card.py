@@ -132,7 +132,7 @@ class SimBackend:
         return tuple(made.get(mark.allotment_index, mark) for mark in lease.windows)
 
     def windows(self, lease_id: LeaseId) -> list[Window]:
-        return []
+        return [Window(WindowMark(index, 65_536, 1, 0), -1) for index in sorted(self._here.get(lease_id, ()))]
 
     def used_bytes(self, lease_id: LeaseId) -> int:
         return 0

@@ -184,7 +184,7 @@ class Oracle:
         asked, lease_id = self._asked, lease.id
         if event.to_pool:
             self._judge_to_pool(lease)
-        if not event.is_violent:
+        if not event.is_violent or event.cause in {"released", "session closed"}:  # violent: without its windows
             began = [key for key, answer in self.model.answers.items() if answer == lease_id]
             if not (
                 ("release", lease_id, lease.session) in asked

@@ -23,6 +23,13 @@ class Unclaimed:
         self._since_ns: dict[SessionId, dict[LeaseId, int]] = {}
         self._looked_ns: dict[SessionId, int] = {}
 
+    def named(self, session: SessionId, lease_ids: Iterable[LeaseId]) -> None:
+        """Takes note of leases that a keepalive named: none of them is left out any more."""
+        known = self._since_ns.get(session)
+        if known:
+            for lease_id in lease_ids:
+                known.pop(lease_id, None)
+
     def is_due(self, session: SessionId, *, now_ns: int) -> bool:
         """Whether it is time to look at a session's leases again, however often it sends keepalives."""
         looked_ns = self._looked_ns.get(session)

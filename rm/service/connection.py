@@ -150,6 +150,8 @@ class Connection:
             else:
                 self._take_later()
                 return
+            if not self.is_open:  # an answer could not be sent
+                return
             self._await_rest(is_begun=bool(self._received or self._descriptors))
             if self._may_take:
                 if self._descriptors and not self._received:
@@ -160,7 +162,7 @@ class Connection:
             self.refuse_and_close(refusal)
 
     def _take_later(self) -> None:
-        if not self._is_taking_later:
+        if self.is_open and not self._is_taking_later:
             self._is_taking_later = True
             self._listen(False)
             self._loop.call_soon(self._take_frames)

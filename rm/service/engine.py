@@ -198,6 +198,7 @@ class Engine:
             renewed, lost = self.ledger.decide_renew(lease_ids, session, now_ns=now_ns)
             if renewed.deadlines:
                 self.ledger.apply(renewed)
+            self._unclaimed.named(session, lease_ids)
             if self._unclaimed.is_due(session, now_ns=now_ns):
                 self._end_unclaimed(session, frozenset(lease_ids))
         return tuple(lease_id for lease_id in lost if self.commits.may_tell_end(lease_id))

@@ -47,6 +47,20 @@ def test_a_lease_whose_acquire_is_sent_once_more_begins_anew(leases) -> None:
     assert heard(unclaimed, leases, [], now_ns=2 * PATIENCE_NS) == ["L1", "L2"]
 
 
+def test_a_lease_that_is_named_between_two_looks_begins_anew(leases) -> None:
+    unclaimed = Unclaimed()
+    heard(unclaimed, leases, [], now_ns=0)
+    unclaimed.named(S1, ["L1", "L7"])
+    assert heard(unclaimed, leases, [], now_ns=PATIENCE_NS) == ["L2"]
+
+
+def test_a_session_is_looked_at_once_in_a_while_however_often_it_sends_keepalives() -> None:
+    unclaimed = Unclaimed()
+    looks = [unclaimed.is_due(S1, now_ns=now_ns) for now_ns in (0, 1, limits.UNCLAIMED_LOOKS_NS)]
+    assert looks == [True, False, True]
+    assert unclaimed.is_due(S2, now_ns=1)
+
+
 def test_silence_is_no_keepalive_and_takes_nothing(leases) -> None:
     assert heard(Unclaimed(), leases, [], now_ns=1 << 62) == [], "time begins when it is left out"
 

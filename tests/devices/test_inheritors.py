@@ -1,7 +1,10 @@
 """Who still has a window that the daemon has no descriptor of: real processes, their children, and their ends."""
 
+import errno
 import os
 import queue
+import subprocess
+import sys
 
 import pytest
 
@@ -11,6 +14,21 @@ from rm.devices.inheritors import Inheritors, are_in_use
 from support.windows import DEADLINE_S, Keeper, make, memory
 
 NOBODY = 2**22 + 1  # no pid is as high
+NOBODYS_UID = 65_534
+NAMESAKE = """
+import mmap, os, sys
+way, uid = sys.argv[1], int(sys.argv[2])
+os.setgroups([])
+os.setuid(uid)
+fd = os.memfd_create("leasehold-evil")
+os.ftruncate(fd, 65_536)
+status = os.fstat(fd)
+if way == "maps":
+    view = mmap.mmap(fd, 0)
+    os.close(fd)
+print(status.st_dev, status.st_ino, flush=True)
+sys.stdin.read()
+"""
 
 
 @pytest.fixture
@@ -116,6 +134,59 @@ def test_a_file_that_only_has_the_name_of_a_window_is_not_taken_for_one(window) 
     with Keeper("opens", fd):
         assert not are_in_use((window.mark,))
     os.close(fd)
+
+
+@pytest.mark.root
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become another user")
+@pytest.mark.parametrize("way", ["opens", "maps"])
+@pytest.mark.parametrize(("uid", "is_window"), [(NOBODYS_UID, False), (0, True)])
+def test_a_file_of_another_user_is_no_window_whatever_its_name(way, uid, is_window) -> None:
+    command = [sys.executable, "-c", NAMESAKE, way, str(uid)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        device, inode = map(int, process.stdout.readline().split())
+        assert are_in_use((WindowMark(0, 65_536, device, inode),)) == is_window
+        process.stdin.close()
+
+
+@pytest.mark.parametrize(
+    "way",
+    [
+        "opens",
+        pytest.param(
+            "maps",
+            marks=[
+                pytest.mark.root,
+                pytest.mark.skipif(os.geteuid() != 0, reason="only root is told of what another process maps"),
+            ],
+        ),
+    ],
+)
+def test_a_window_that_was_truncated_is_not_in_use_though_a_process_has_it(watcher, window, way) -> None:
+    told = queue.SimpleQueue()
+    with Keeper(way, window.fd) as keeper:
+        assert are_in_use((window.mark,))
+        os.ftruncate(window.fd, 0)
+        assert not are_in_use((window.mark,))
+        watcher.watch(keeper.pid, (window.mark,), lambda: told.put("quiet"))
+        assert told.get(timeout=DEADLINE_S) == "quiet"
+
+
+def test_a_look_that_fails_is_taken_again_and_what_is_quiet_is_told(watcher, window, monkeypatch) -> None:
+    monkeypatch.setattr(inheritors, "_PERIOD_S", 0.01)
+    looks, told = [], queue.SimpleQueue()
+    look = inheritors._files_in_use
+
+    def fails_once():
+        looks.append("look")
+        if len(looks) == 1:
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        return look()
+
+    monkeypatch.setattr(inheritors, "_files_in_use", fails_once)
+    watcher.watch(NOBODY, (window.mark,), lambda: told.put("quiet"))
+    assert told.get(timeout=DEADLINE_S) == "quiet"
+    assert len(looks) == 2
+    assert watcher._thread.is_alive()
 
 
 def test_closing_ends_the_watching_though_a_window_is_in_use(window) -> None:

@@ -77,6 +77,27 @@ def test_on_a_full_disk_nothing_is_granted_everything_can_be_released_and_it_hea
         assert (list(checked.differences), checked.compared_store) == ([], True)
 
 
+@pytest.mark.root
+@needs_root
+def test_a_start_that_waits_for_room_on_a_full_disk_ends_when_it_is_told_to(hurt, small_disk):
+    daemon = hurt(state_directory=small_disk / "state")
+    daemon.stop()
+    (daemon.state_directory / "ballast").unlink()
+    fill(small_disk)
+    daemon.launch()
+    until(lambda: "disk is full" in daemon.logged())
+    assert daemon.process.poll() is None
+    daemon.process.send_signal(signal.SIGTERM)
+    assert daemon.process.wait(END_S) == EXIT_STORE  # that it had started could not be written
+    assert daemon.process.stdout.read() == "", "it never said that it was ready"
+    assert "Traceback" not in daemon.logged()
+    daemon.process.stdout.close()
+    (small_disk / "filler").unlink()
+    daemon.start()
+    with daemon.connect() as client:
+        client.acquire(streams=1).release()
+
+
 def fill(place) -> None:
     with (place / "filler").open("wb", buffering=0) as filler:
         filler.truncate()

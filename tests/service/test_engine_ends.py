@@ -7,9 +7,10 @@ import pytest
 from rm.core import limits
 from rm.core.errors import InvalidRequest, LeaseGone, LeaseNotFound, NotOwner, PoolExhausted
 from rm.core.events import Request
+from rm.core.lease import WindowMark
 from rm.core.report import differences
 from rm.core.types import NS_PER_S
-from rm.devices.backend import Fence
+from rm.devices.backend import Fence, Window
 from support.books import NO_REQUEST, asker, pool
 from support.daemon_parts import GatedStore, make_engine, run_async, settle, units
 
@@ -336,3 +337,40 @@ async def test_the_polite_are_not_fenced_and_the_dead_are_as_such() -> None:
     await parts.acquire(units(4))
     parts.engine.end_session("s1", "process died", is_violent=True)
     assert (parts.backend.fenced, parts.losses) == ([("L2", True)], [])
+
+
+# Politely, but not everything was handed back.
+
+
+async def ended_politely(parts, lease, how: str) -> None:
+    if how == "released":
+        assert await parts.engine.release(lease.id, asker("s1")) is True
+    elif how == "last unit given back":
+        assert await parts.engine.give_back(lease.id, asker("s1"), NO_REQUEST, pool="u", ids=[0, 1]) is None
+    else:
+        parts.engine.end_session("s1", how, is_violent=False)
+        await parts.engine.synced()
+
+
+@pytest.mark.parametrize("how", ["released", "last unit given back", "session closed"])
+@pytest.mark.parametrize("handed_back_count", [0, 1, 2])
+@run_async
+async def test_who_keeps_a_window_back_has_not_let_go_of_it_however_politely_its_lease_ends(
+    monkeypatch, how, handed_back_count
+) -> None:
+    parts = make_engine(pool("u", 2))
+    parts.backend.fence_answer = Fence.SOON
+    marks = tuple(WindowMark(0, 4_096, 1, inode) for inode in (7, 8))
+    monkeypatch.setattr(parts.backend, "prepare", lambda *args, **more: marks)
+    there = [Window(mark, -1) for mark in marks[:handed_back_count]]
+    monkeypatch.setattr(parts.backend, "windows", lambda lease_id: there)
+    lease = await parts.acquire(units(2))
+    await ended_politely(parts, lease, how)
+    assert (parts.held(), parts.ledger.leases) == (set(), {})
+    if handed_back_count == len(marks):
+        assert (parts.quarantined(), parts.backend.fenced) == (set(), [])
+        return
+    assert (parts.quarantined(), parts.backend.fenced) == ({0, 1}, [(lease.id, False)])
+    parts.backend.on_quiet[lease.id]()
+    await settle()
+    assert (parts.quarantined(), differences(parts.ledger)) == (set(), [])

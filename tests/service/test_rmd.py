@@ -2,6 +2,8 @@
 
 import signal
 import socket
+import sqlite3
+from contextlib import closing
 
 import grpc
 import pytest
@@ -148,6 +150,33 @@ def test_a_run_directory_that_others_may_write_to_is_refused(tmp_path) -> None:
 def test_a_refused_start_leaves_the_directories_free_for_the_next(tmp_path) -> None:
     places = ("--run-dir", str(tmp_path / "run"), "--state-dir", str(tmp_path / "state"))
     assert run_rmd(tmp_path, *places, "--profile", "nothing").returncode == EXIT_WRONG_USE
+    with Rmd(tmp_path) as daemon:
+        assert daemon.is_serving()
+
+
+def test_a_daemon_that_keeps_nothing_does_not_start_over_the_state_of_one_that_does(tmp_path) -> None:
+    places = ("--run-dir", str(tmp_path / "run"), "--state-dir", str(tmp_path / "state"))
+    with Rmd(tmp_path) as durable:
+        assert durable.end()[0] == 0
+    done = run_rmd(tmp_path, *places, "--durability", "none")
+    assert (done.returncode, done.stdout) == (EXIT_WRONG_USE, "")
+    assert "has the state of a durable daemon; name another --state-dir" in done.stderr
+    assert "Traceback" not in done.stderr
+    with Rmd(tmp_path, "--durability", "none", state="other") as daemon:
+        assert daemon.is_serving()
+
+
+def test_a_state_that_another_program_has_locked_is_not_called_damaged(tmp_path) -> None:
+    places = ("--run-dir", str(tmp_path / "run"), "--state-dir", str(tmp_path / "state"))
+    with Rmd(tmp_path) as before:
+        assert before.end()[0] == 0
+    with closing(sqlite3.connect(tmp_path / "state" / "state.db", isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        done = run_rmd(tmp_path, *places)
+    assert (done.returncode, done.stdout) == (EXIT_CANNOT_CREATE, "")
+    assert "is it open in another program?" in done.stderr
+    assert "damage" not in done.stderr
+    assert "Traceback" not in done.stderr
     with Rmd(tmp_path) as daemon:
         assert daemon.is_serving()
 

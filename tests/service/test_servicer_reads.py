@@ -1,10 +1,13 @@
 """What the gRPC door tells those who look: pages, events, explanations, and the check of the books."""
 
+import asyncio
+
 import grpc
 import pytest
 
-from rm.core import limits
+from rm.core import limits, report
 from rm.service.event_log import Happening
+from rm.store.store import MemoryStore
 from rmapi.v1 import resource_manager_pb2 as pb
 from rmapi.v1 import types_pb2
 from support.served import DEADLINE_S, MEMORY_UNITS, memory, refusal_of, seconds, serving, streams
@@ -194,3 +197,33 @@ def test_the_check_finds_a_single_bit_that_was_flipped_by_hand(served, witness, 
     bits.invert(1)
     assert list(witness.stub.CheckConsistency(pb.CheckConsistencyRequest()).differences) == []
     assert answer.unit_count == served.engine.ledger.cards["0"].pools["memory"].total_count + 256 * 2 + 16 * 3 + 2
+
+
+class SlowStore(MemoryStore):
+    """Reads back only when it may, and counts how many want it to at once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.may_read = asyncio.Event()
+        self.reading_count = self.reading_count_max = self.read_count = 0
+
+    async def read_back(self) -> None:
+        self.reading_count += 1
+        self.reading_count_max = max(self.reading_count_max, self.reading_count)
+        await self.may_read.wait()
+        self.reading_count -= 1
+        self.read_count += 1
+
+
+def test_two_checks_at_once_are_read_back_one_after_the_other(tmp_path, monkeypatch) -> None:
+    asked, find = [], report.differences
+    monkeypatch.setattr(report, "differences", lambda ledger: asked.append("check") or find(ledger))
+    store = SlowStore()
+    with serving(tmp_path, store=store) as served:
+        checks = [served.stub().CheckConsistency.future(pb.CheckConsistencyRequest()) for _ in range(3)]
+        served.until(lambda: len(asked) == len(checks))  # from here to the store no turn of the loop passes
+        assert served.call(lambda: store.reading_count) == 1
+        served.call(store.may_read.set)
+        for check in checks:
+            assert list(check.result(DEADLINE_S).differences) == []
+        assert (store.read_count, store.reading_count_max) == (len(checks), 1)

@@ -1,6 +1,7 @@
 """The session socket at its limits: full queues, full tables, and a host that has run out of descriptors."""
 
 import os
+import socket
 
 import pytest
 
@@ -13,6 +14,10 @@ from support.served import DEADLINE_S, attaching, framed, greeting, memory, stre
 def reason_of(frame: session_pb2.ServerFrame) -> str:
     assert frame.WhichOneof("body") == "fault", frame
     return frame.fault.detail.reason
+
+
+def descriptor_count() -> int:
+    return len(os.listdir("/proc/self/fd"))
 
 
 def flood(connection, frame: bytes, count: int) -> None:
@@ -141,6 +146,100 @@ def test_one_connection_above_the_limit_is_closed_and_a_free_place_is_given_on(s
     third.connection.socket.close()
     served.until(lambda: len(served.server._session_socket._connections) == 2)
     greeting(served.connect())
+
+
+def test_one_connection_of_a_user_above_its_limit_is_closed_and_one_that_ends_makes_room(
+    served, witness, monkeypatch
+) -> None:
+    monkeypatch.setattr(limits, "CONNECTIONS_PER_UID_MAX", 3)
+    session_socket = served.server._session_socket
+    second, third = served.open_session(), served.open_session()
+    before = descriptor_count()
+    with served.connect() as fourth:
+        assert fourth.is_closed_by_peer()
+    assert descriptor_count() == before, "nothing of the fourth is kept"
+    assert second.is_served()
+    third.connection.socket.close()
+    served.until(lambda: session_socket._count_by_uid == {os.getuid(): 2})
+    greeting(served.connect())
+    assert served.connect().is_closed_by_peer()
+
+
+def test_a_part_of_a_frame_is_dropped_with_its_descriptors_when_the_rest_does_not_come(
+    served, witness, monkeypatch
+) -> None:
+    client = served.open_session()
+    session_socket = served.server._session_socket
+    connection = served.call(lambda: session_socket._by_session[client.id])
+    before = descriptor_count()
+    monkeypatch.setattr(limits, "HANDSHAKE_NS_MAX", 50_000_000)
+    socket.send_fds(client.connection.socket, [framed(keep_alive=rm_pb.KeepAliveRequest())[:3]], [0, 0, 0])
+    fault = client.connection.receive()
+    assert (reason_of(fault), "did not come in time" in fault.fault.detail.message) == ("INVALID_REQUEST", True)
+    assert client.connection.is_closed_by_peer()
+    served.until(lambda: not connection.is_open)
+    assert descriptor_count() == before - 2, "its socket and the pidfd of its peer are gone, and nothing is kept"
+    assert attaching(client, served.connect()).session_opened.session_id == client.id
+
+
+def test_a_frame_whose_rest_comes_in_time_is_answered_and_silence_after_it_costs_nothing(
+    served, witness, monkeypatch
+) -> None:
+    client = served.open_session()
+    session_socket = served.server._session_socket
+    connection = served.call(lambda: session_socket._by_session[client.id])
+    frame = framed(correlation_id=1, keep_alive=rm_pb.KeepAliveRequest())
+    client.connection.send(frame[:5])
+    served.until(lambda: connection._rest is not None)
+    client.connection.send(frame[5:])
+    assert client.connection.receive().correlation_id == 1
+    served.until(lambda: connection._rest is None)
+    assert client.is_served()
+
+
+def test_descriptors_before_the_greeting_cost_the_connection_and_are_not_kept(served, witness) -> None:
+    before = descriptor_count()
+    with served.connect() as connection:
+        hello = framed(open_session=session_pb2.OpenSession(protocol_version=1))
+        socket.send_fds(connection.socket, [hello], [0, 0])
+        assert reason_of(connection.receive()) == "INVALID_REQUEST"
+        assert connection.is_closed_by_peer()
+    served.until(lambda: len(served.server._session_socket._connections) == 1)
+    assert descriptor_count() == before
+
+
+@pytest.mark.parametrize("answered_count", [1, limits.FRAMES_PER_TURN_MAX])
+def test_nothing_more_is_awaited_of_a_client_that_is_gone_while_its_frames_are_taken(
+    served, witness, monkeypatch, answered_count
+) -> None:
+    client = served.open_session()
+    session_socket = served.server._session_socket
+    connection = served.call(lambda: session_socket._by_session[client.id])
+    take, taken = connection._on_frame, []
+
+    def last_is_not_read(*frame) -> None:
+        taken.append(frame)
+        if len(taken) == answered_count:
+            client.connection.socket.shutdown(socket.SHUT_RD)  # the answer cannot be sent
+        take(*frame)
+
+    monkeypatch.setattr(connection, "_on_frame", last_is_not_read)
+    keep_alive = framed(correlation_id=1, keep_alive=rm_pb.KeepAliveRequest())
+    client.connection.send(keep_alive * (answered_count + 2))
+    served.until(lambda: not connection.is_open)
+    served.call(lambda: None)  # and one turn more
+    assert connection._rest is None, "a part of a frame is awaited of a closed connection, for ever"
+    assert (len(taken), served.call(lambda: connection._is_taking_later)) == (answered_count, False)
+
+
+@pytest.mark.parametrize("frame_count", [limits.FRAMES_PER_TURN_MAX, limits.FRAMES_PER_TURN_MAX + 1])
+def test_a_goodbye_that_is_the_last_frame_of_a_turn_ends_the_connection(served, witness, frame_count) -> None:
+    client = served.open_session()
+    keep_alive = framed(correlation_id=1, keep_alive=rm_pb.KeepAliveRequest())
+    goodbye = framed(correlation_id=2, close_session=session_pb2.CloseSession())
+    client.connection.send(keep_alive * (frame_count - 1) + goodbye)
+    assert client.connection.is_closed_by_peer()
+    served.until(lambda: len(served.server._session_socket._connections) == 1)
 
 
 def test_one_session_above_the_limit_is_refused_and_told_why(served, witness, monkeypatch) -> None:

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from dataclasses import replace
 
 import pytest
@@ -132,6 +133,33 @@ async def test_a_record_of_another_kind_of_kernel_is_not_taken_for_it(kernel, ch
 async def test_a_pid_that_none_can_be_is_dead(child, pid) -> None:
     record, _ = child.recorded()
     assert not Sessions(nobody_dies).resume(replace(record, process=replace(record.process, pid=pid)))
+
+
+@pytest.mark.parametrize("said", [errno.ENOENT, errno.EINVAL, errno.ESRCH], ids=errno.errorcode.get)
+@run_async
+async def test_a_pid_that_the_kernel_says_is_no_process_is_dead(child, monkeypatch, said) -> None:
+    record, _ = child.recorded()
+
+    def refused(pid: int) -> int:
+        raise OSError(said, os.strerror(said))
+
+    monkeypatch.setattr(os, "pidfd_open", refused)
+    sessions = Sessions(nobody_dies)
+    assert not sessions.resume(record)
+    assert len(sessions) == 0
+
+
+@run_async
+async def test_a_pid_that_is_now_the_id_of_a_thread_is_dead(kernel, child) -> None:
+    record, _ = child.recorded()
+    done = threading.Event()
+    thread = threading.Thread(target=done.wait, args=(DEADLINE_S,))
+    thread.start()
+    before = descriptor_count()
+    assert not Sessions(nobody_dies).resume(replace(record, process=replace(record.process, pid=thread.native_id)))
+    assert descriptor_count() == before
+    done.set()
+    thread.join()
 
 
 @run_async

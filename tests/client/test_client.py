@@ -1,10 +1,12 @@
 """The blocking client against a real daemon."""
 
 import copy
+import gc
 import math
 import os
 import pickle
 import time
+import weakref
 
 import pytest
 
@@ -41,6 +43,18 @@ def test_a_refusal_names_the_holder_as_the_kernel_knows_it(client):
         with pytest.raises(leasehold.Held) as caught:
             client.acquire(leasehold.Ids("memory", [3]))
         assert caught.value.facts["holders"][0]["pid"] == os.getpid()
+
+
+def test_a_revoked_lease_that_was_let_go_of_by_itself_is_not_kept(client):
+    lease = client.acquire(memory="1MiB", streams=1)
+    seen = weakref.ref(lease)
+    assert client.revoke(lease.id, notice=60)
+    until(lambda: not seen().valid)
+    del lease
+    until(lambda: not client._lost)  # whoever lets go of it waits for nobody
+    until(lambda: gc.collect() >= 0 and seen() is None)
+
+    assert client.leases() == []
 
 
 def test_all_claims_or_none(client):

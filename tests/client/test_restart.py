@@ -1,11 +1,13 @@
 """The blocking client while its daemon dies, comes back, or does not."""
 
+import os
 import queue
 import time
 
 import pytest
 
 import leasehold
+from leasehold.lease import Lease
 from support.daemon import Daemon, is_all_free
 from support.waiting import DEADLINE_S, in_thread, until
 
@@ -49,6 +51,58 @@ def test_windows_are_handed_back_and_can_be_fetched_again(own_daemon):
         ((_, fd),) = client._fetch_windows(lease._message).items()
         with open(fd, "rb") as window:
             assert window.read(5) == b"hello"
+
+
+@pytest.fixture
+def restart_before(own_daemon, monkeypatch):
+    """Has the daemon killed and started before a function works; goes on when ``client`` is connected again."""
+
+    def put(place, client, function):
+        def restarted_first(*arguments, **more):
+            monkeypatch.setattr(place, function)
+            known_epoch = client._link._daemon_epoch
+            own_daemon.kill()
+            own_daemon.start()
+            until(lambda: client._link._daemon_epoch != known_epoch)
+            return function(*arguments, **more)
+
+        monkeypatch.setattr(place, restarted_first)
+
+    return put
+
+
+def test_a_restart_while_the_windows_of_a_grant_arrive_leaves_a_whole_lease(own_daemon, restart_before):
+    with own_daemon.connect() as client:
+        client.open()
+        restart_before("leasehold.client.Lease", client, Lease)
+        lease = client.acquire(memory="4MiB")  # its windows are there, and it is not in the client's books yet
+        lease.memory[:5] = b"hello"
+        lease.extend(memory="1MiB")
+
+        assert_is_whole(client, lease, [4 << 20, 1 << 20])
+
+
+def test_a_restart_while_the_windows_of_an_extension_arrive_leaves_a_whole_lease(own_daemon, restart_before):
+    with own_daemon.connect() as client:
+        lease = client.acquire(memory="4MiB")
+        lease.memory[:5] = b"hello"
+        restart_before("leasehold.lease.Lease._grow", client, Lease._grow)
+        lease.extend(memory="1MiB")
+        lease.extend(memory="2MiB")
+
+        assert_is_whole(client, lease, [4 << 20, 1 << 20, 2 << 20])
+
+
+def assert_is_whole(client, lease, sizes) -> None:
+    """The daemon has the very windows that the lease writes to."""
+    assert client.status().epoch == 2
+    assert client.check().differences == []
+    assert [window.size for window in lease.windows] == sizes
+    held = client._fetch_windows(lease._message)
+    assert [os.fstat(fd).st_ino for fd in held.values()] == [os.fstat(window.fd).st_ino for window in lease.windows]
+    for fd in held.values():
+        os.close(fd)
+    assert lease.memory[:5] == b"hello"
 
 
 def test_a_keepalive_that_was_due_meanwhile_is_sent_at_once_and_nothing_is_lost(own_daemon):

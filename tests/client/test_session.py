@@ -1,6 +1,7 @@
 """The client's end of the session socket, against a server that does what a test tells it to."""
 
 import contextlib
+import errno
 import os
 import queue
 import shutil
@@ -8,15 +9,18 @@ import socket
 import struct
 import tempfile
 import threading
+import types
 from pathlib import Path
 
 import pytest
 
 import leasehold
+from leasehold.server import connect_to_server
 from leasehold.session import SessionLink
+from rmapi.v1 import resource_manager_pb2 as rm_pb
 from rmapi.v1 import session_pb2 as pb
 from rmapi.v1 import types_pb2
-from support.waiting import in_thread
+from support.waiting import in_thread, until
 
 DEADLINE_S = 20
 QUOTA = pb.ServerFrame(fault=pb.Fault(detail=types_pb2.ErrorDetail(reason="QUOTA_EXCEEDED", message="full")))
@@ -91,11 +95,29 @@ def server():
     made.close()
 
 
+def out_of_descriptors():
+    return OSError(errno.EMFILE, "Too many open files")
+
+
+class FailsTwice:
+    """A function of which the first two calls find no descriptor left."""
+
+    def __init__(self, function):
+        self.function, self.call_count = function, 0
+
+    def __call__(self, *arguments):
+        self.call_count += 1
+        if self.call_count <= 2:
+            raise out_of_descriptors()
+        return self.function(*arguments)
+
+
 class ScriptedOwner:
     """Notes what it is told; has the leases and windows that a test gives it."""
 
     def __init__(self):
         self.told = queue.SimpleQueue()
+        self.asked_count = 0
         self.lease_ids, self.ttl_s = (), 30.0
         self.windows = {}
 
@@ -109,6 +131,7 @@ class ScriptedOwner:
         self.told.put(("session lost", cause))
 
     def _leases_to_renew(self):
+        self.asked_count += 1
         return self.lease_ids, self.ttl_s
 
     def _windows_held(self):
@@ -184,6 +207,105 @@ def test_windows_go_back_to_a_daemon_that_was_restarted_before_anything_else_is_
             os.close(fd)
     for fd in fds:
         os.close(fd)
+
+
+@pytest.mark.parametrize("place", ["leasehold.session.connect_to_server", "leasehold.server.socket"])
+def test_a_process_without_descriptors_tries_to_reconnect_until_it_has_one(server, link_to, owner, monkeypatch, place):
+    for _ in range(2):
+        server.script.put(opened("S1"))
+    link = link_to(server)
+    connection = server.connections.get(timeout=DEADLINE_S)
+    if place == "leasehold.server.socket":
+        failing = FailsTwice(socket.socket)
+        monkeypatch.setattr(place, types.SimpleNamespace(**vars(socket) | {"socket": failing}))
+    else:
+        failing = FailsTwice(connect_to_server)
+        monkeypatch.setattr(place, failing)
+    connection.close()
+    connection = server.connections.get(timeout=DEADLINE_S)
+
+    assert next_frame(connection)[0].WhichOneof("body") == "keep_alive"
+    assert failing.call_count == 3
+    assert [server.asked.get_nowait() for _ in range(2)] == ["open_session", "attach_session"]
+    assert (link.session_id, owner.told.empty()) == ("S1", True)
+
+
+def test_a_reading_thread_that_fails_says_that_the_session_is_lost(server, link_to, owner, monkeypatch):
+    raised = queue.SimpleQueue()
+    monkeypatch.setattr(threading, "excepthook", lambda told: raised.put(told.exc_type))
+    monkeypatch.setattr(owner, "_on_revoking", lambda lease_id, cause: 1 // 0)
+    server.script.put(opened("S1"))
+    link = link_to(server)
+    connection = server.connections.get(timeout=DEADLINE_S)
+    connection.sendall(frame_bytes(pb.ServerFrame(lease_revoking=pb.LeaseRevoking(lease_id="L7", cause="upgrade"))))
+
+    kind, cause = owner.told.get(timeout=DEADLINE_S)
+    assert (kind, "division" in cause) == ("session lost", True)
+    assert raised.get(timeout=DEADLINE_S) is ZeroDivisionError  # it is not hidden either
+    link.close()
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        pb.ServerFrame(keep_alive=rm_pb.KeepAliveResponse()),
+        pb.ServerFrame(fault=pb.Fault(detail=types_pb2.ErrorDetail(reason="INVALID_REQUEST", message="no"))),
+    ],
+    ids=["an answer", "a refusal"],
+)
+def test_a_keepalive_follows_only_on_one_that_was_answered(server, link_to, owner, answer):
+    owner.lease_ids, owner.ttl_s = ("L7",), 0.01
+    server.script.put(opened("S1"))
+    link_to(server)
+    connection = server.connections.get(timeout=DEADLINE_S)
+    first, _ = next_frame(connection)
+    asked_count = owner.asked_count
+    until(lambda: owner.asked_count >= asked_count + 20)  # it was due some ten times again
+
+    connection.setblocking(False)
+    with pytest.raises(BlockingIOError):
+        connection.recv(1)
+    connection.setblocking(True)
+    answer.correlation_id = first.correlation_id
+    connection.sendall(frame_bytes(answer))
+    second, _ = next_frame(connection)
+    assert [frame.WhichOneof("body") for frame in (first, second)] == ["keep_alive"] * 2
+    assert second.correlation_id > first.correlation_id
+
+
+def test_windows_of_which_no_copy_could_be_made_go_back_on_the_next_connection(server, link_to, owner, monkeypatch):
+    fd = os.memfd_create("window")
+    owner.windows = {"L7": {0: fd}, "L8": {2: fd}}
+    whole = owner._windows_held
+
+    def only_one():
+        monkeypatch.setattr(owner, "_windows_held", whole)
+        yield "L7", {0: os.dup(fd)}
+        raise out_of_descriptors()
+
+    monkeypatch.setattr(owner, "_windows_held", only_one)
+    for epoch in (1, 2, 2):
+        server.script.put(opened("S1", epoch=epoch))
+    link_to(server)
+    server.connections.get(timeout=DEADLINE_S).close()
+
+    assert returned_on(server.connections.get(timeout=DEADLINE_S)) == ["L7"]
+    assert returned_on(server.connections.get(timeout=DEADLINE_S)) == ["L7", "L8"]
+    os.close(fd)
+
+
+def returned_on(connection):
+    """The leases whose windows come before anything else is said on a connection, or it is hung up."""
+    lease_ids = []
+    connection.settimeout(DEADLINE_S)
+    while connection.recv(1, socket.MSG_PEEK):
+        frame, fds = next_frame(connection)
+        for fd in fds:
+            os.close(fd)
+        if frame.WhichOneof("body") != "return_windows":
+            break
+        lease_ids.append(frame.return_windows.lease_id)
+    return lease_ids
 
 
 @pytest.mark.parametrize("answer", [None, b"\0\0\0\2\xff\xff", b"\0\0\0"])

@@ -85,6 +85,17 @@ def test_the_guard_goes_with_its_window():
     )
 
 
+def test_windows_closed_while_their_objects_live_leave_no_hole_for_the_next_to_fall_into():
+    closed = [make_window() for _ in range(40)]
+    for window in closed:
+        window.close()
+    windows = [make_window() for _ in range(40)]
+
+    assert all(window.closed for window in closed)
+    for window in windows:
+        window.close()
+
+
 def test_arrays_lie_in_it_and_do_not_overlap(window):
     one, two = window.array("f4", (16, 16)), window.array("u1", 100)
     one[:], two[:] = 1.5, 255

@@ -18,6 +18,19 @@ from support.waiting import in_thread, until
 
 EXIT_CARDS_DIFFER = 78
 
+SPEAKS_LATE = """
+import mmap, os, sys
+fd, size = map(int, os.environ["LEASEHOLD_WINDOWS"].split(":"))
+with mmap.mmap(fd, size) as memory:
+    memory[:5] = b"hello"
+print("written", flush=True)
+sys.stdin.readline()
+import leasehold
+with leasehold.connect() as client, client.inherited() as lease:
+    same = os.fstat(fd).st_ino == os.fstat(lease.memory.fd).st_ino
+    print(lease.id, lease.memory[:5], same)
+"""
+
 
 @pytest.fixture
 def chance():
@@ -155,6 +168,21 @@ def test_a_lease_of_a_command_that_never_speaks_survives_and_ends_with_its_proce
             client.acquire(leasehold.Ids("streams", after.units("streams")))
         command.kill()
         command.wait(END_S)
+        until(lambda: is_all_free(client))
+    assert_all_is_back(restarted)
+
+
+def test_a_command_that_first_speaks_after_a_restart_finds_its_lease_and_its_memory(restarted):
+    environment = os.environ | {"LEASEHOLD_ADDRESS": str(restarted.run_directory)}
+    wanted = [*RMCTL, "run", "--memory", "4MiB", "--", sys.executable, "-c", SPEAKS_LATE]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with restarted.connect() as client, subprocess.Popen(wanted, env=environment, **pipes) as command:
+        assert command.stdout.readline() == "written\n"
+        (before,) = client.leases()
+        restarted.restart()
+        told, _ = command.communicate("go on\n", timeout=END_S)
+
+        assert (told, command.returncode) == (f"{before.id} b'hello' True\n", 0)
         until(lambda: is_all_free(client))
     assert_all_is_back(restarted)
 

@@ -323,8 +323,8 @@ class Servicer(pb_grpc.ResourceManagerServiceServicer):
         if full_because := self.engine.store.full_because:
             warnings.append(full_because)
         for lease in islice(self.engine.ledger.quarantine.values(), limits.HOLDERS_PER_REFUSAL_MAX):
-            pid = lease.holder.pid
-            warnings.append(f"units of {lease.id} are in quarantine until pid {pid} and its children let go of them")
+            who = f" (pid {lease.holder.pid} or a child of it)" if lease.holder.pid else ""
+            warnings.append(f"units of {lease.id} are in quarantine until nobody uses them{who}")
         return warnings
 
     def _card(self, card: Card, only: Set[PoolName] | None = None) -> types_pb2.Card:

@@ -206,6 +206,7 @@ def test_other_cards_are_refused_while_leases_live_and_the_old_ones_serve_on(hur
         assert lease.memory[:5] == b"hello"
         assert [one.id for one in client.leases()] == [lease.id]
         lease.release()
+        until(lambda: is_all_free(client))  # it may have been released before its window was handed back
         daemon.kill()
         daemon.start("--card-memory", "32MiB")  # with nothing in use other cards are welcome
         assert client.cards()[0].pool("memory").total == 512

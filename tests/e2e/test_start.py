@@ -121,6 +121,7 @@ def test_what_was_salvaged_is_given_out_when_nobody_has_a_window_any_more(left_b
     """Who has a window from before is not known any more, so everything waits until no process has one at all."""
     damage(left_behind)
     window = os.memfd_create("leasehold-L1-0", 0)
+    os.ftruncate(window, 65_536)
     left_behind.wrapper = (*ALONE, sys.executable, "-c", WITH_BYSTANDER, str(window))
     left_behind.launch("--recover", "salvage", inherited=(window,))
     os.close(window)

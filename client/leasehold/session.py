@@ -228,7 +228,7 @@ class SessionLink:
             if self._closing or not self._reconnect():
                 return
 
-    def _read_until_broken(self, reader: "Reader") -> None:
+    def _read_until_broken(self, reader: Reader) -> None:
         poll = select.poll()
         poll.register(self._socket, select.POLLIN)
         poll.register(self._wake_fd, select.POLLIN)

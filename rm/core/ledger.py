@@ -45,19 +45,19 @@ class Ledger(Lookup):
         now_ns: int,
         now_wall_ns: int,
         cards: Sequence[CardId] | None = None,
-        has_waited: bool = False,
+        is_new: bool = False,
     ) -> Granted | Lease:
         """Grants every claim of ``wish`` from the first card that fits, or none; or finds the lease it got before.
 
         ``cards`` narrows the choice further than the wish does: to those on which nobody waits in front. A wish that
-        ``has_waited`` was found to be new when it came, however many requests have come since.
+        ``is_new`` was found to be so when it came, however many requests have come since.
 
         Raises:
             InvalidRequest: it can never be granted as it is written.
             PoolExhausted, UnitHeld: not now.
             NotOwner, QuotaExceeded, LeaseGone: as their names say.
         """
-        lease = None if has_waited else self.answered_before(wish)
+        lease = None if is_new else self.answered_before(wish)
         if lease is not None:
             return lease
         self._check_wish(wish)

@@ -112,25 +112,21 @@ def _mapped_by(pid: str) -> Iterator[_File]:
             if NAME_PREFIX in line:
                 addresses, _, _, device, inode, _ = line.split(maxsplit=5)
                 major, minor = device.split(":")
-                if _may_be_window(f"/proc/{pid}/map_files/{addresses}"):
-                    yield os.makedev(int(major, 16), int(minor, 16)), int(inode)
+                with suppress(PermissionError, FileNotFoundError):  # where the kernel does not tell, it may be one
+                    if not _may_be_window(os.stat(f"/proc/{pid}/map_files/{addresses}")):
+                        continue
+                yield os.makedev(int(major, 16), int(minor, 16)), int(inode)
 
 
 def _opened_by(pid: str) -> Iterator[_File]:
     for entry in os.scandir(f"/proc/{pid}/fd"):
         with suppress(FileNotFoundError):  # closed meanwhile
-            if os.readlink(entry.path).startswith(NAME_PREFIX) and _may_be_window(entry.path):
+            if os.readlink(entry.path).startswith(NAME_PREFIX):
                 status = os.stat(entry.path)
-                yield status.st_dev, status.st_ino
+                if _may_be_window(status):
+                    yield status.st_dev, status.st_ino
 
 
-def _may_be_window(path: str) -> bool:
-    """Whether a file may be a window: of the daemon's own, for anybody may call a file so, and not truncated yet.
-
-    Where the kernel does not tell, it may.
-    """
-    try:
-        status = os.stat(path)
-    except (PermissionError, FileNotFoundError):
-        return True
+def _may_be_window(status: os.stat_result) -> bool:
+    """Whether a file may be a window: of the daemon's own, for anybody may call a file so, and not truncated yet."""
     return status.st_uid == os.geteuid() and status.st_size > 0

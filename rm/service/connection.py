@@ -74,8 +74,7 @@ class Connection:
     def go_on(self) -> None:
         """Hears on, first what came meanwhile."""
         self._is_on_hold = False
-        if not self._is_taking_later:
-            self._take_frames()
+        self._take_frames()
 
     @property
     def is_open(self) -> bool:
@@ -89,8 +88,7 @@ class Connection:
     def answered(self) -> None:
         """Has given an answer that was owed."""
         self._unanswered_count -= 1
-        if not self._is_taking_later:
-            self._take_frames()
+        self._take_frames()
 
     # Bytes in.
 
@@ -120,8 +118,7 @@ class Connection:
             return
         if len(self._received) > _LENGTH.size + 2 * limits.FRAME_BYTES_MAX:
             self._listen(False)  # on hold, and sending on: it is heard again when it goes on
-        if not self._is_taking_later:
-            self._take_frames()
+        self._take_frames()
 
     def _listen(self, is_listening: bool = True) -> None:
         if is_listening and not self._is_listening:
@@ -140,7 +137,8 @@ class Connection:
 
     def _take_frames(self) -> None:
         """Takes what has come, a few frames a turn of the loop: the others have their turns between."""
-        self._is_taking_later = False
+        if self._is_taking_later:
+            return
         try:
             for _ in range(limits.FRAMES_PER_TURN_MAX):
                 if not self._may_take or not (frame := self._next_frame()):
@@ -162,10 +160,14 @@ class Connection:
             self.refuse_and_close(refusal)
 
     def _take_later(self) -> None:
-        if self.is_open and not self._is_taking_later:
+        if self.is_open:
             self._is_taking_later = True
             self._listen(False)
-            self._loop.call_soon(self._take_frames)
+            self._loop.call_soon(self._take_on)
+
+    def _take_on(self) -> None:
+        self._is_taking_later = False
+        self._take_frames()
 
     def _await_rest(self, *, is_begun: bool) -> None:
         """A frame that has begun must be whole in time: a part of one, and its descriptors, are not kept for ever."""
@@ -234,7 +236,7 @@ class Connection:
 
     def _on_writable(self) -> None:
         self._flush()
-        if self._may_take and not self._is_taking_later:  # listens again, first to what had come before
+        if self._may_take:  # listens again, first to what had come before
             self._take_frames()
 
     def _flush(self) -> None:

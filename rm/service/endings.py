@@ -58,7 +58,7 @@ class Endings:
                 self._fence(lease, is_holder_dead=True)
             else:  # its process lives, and may use it: nothing is taken from it before its end is safe
                 self._commits.when_synced(partial(self._fence_living, lease, event.cause))
-            queues.update(dict.fromkeys((lease.card, pool) for pool in lease.pools))
+            queues.update(dict.fromkeys(_queues(lease)))
         self._serve(queues)
 
     def fence_again(self, lease: Lease, *, is_holder_dead: bool) -> None:
@@ -71,7 +71,7 @@ class Endings:
             return  # it is left to the next daemon
         with self._commits:
             self._fence(lease, is_holder_dead=False)
-            self._serve((lease.card, pool) for pool in lease.pools)
+            self._serve(_queues(lease))
         self._news.lost(lease, cause)
 
     def _fence(self, lease: Lease, *, is_holder_dead: bool) -> None:
@@ -96,4 +96,9 @@ class Endings:
             return
         with self._commits:
             self._commits.commit(self._ledger.decide_quiet(lease.id))
-            self._serve((lease.card, pool) for pool in lease.pools)
+            self._serve(_queues(lease))
+
+
+def _queues(lease: Lease) -> list[QueueKey]:
+    """Where somebody may wait for units of a lease."""
+    return [(lease.card, pool) for pool in lease.pools]

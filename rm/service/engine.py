@@ -21,7 +21,7 @@ from rm.core.errors import (
     ShuttingDown,
     StoreFull,
 )
-from rm.core.events import LeaseEnded, Renewed, Request, RevocationBegan, UnitsReturned, WindowsRemade
+from rm.core.events import Granted, LeaseEnded, Renewed, Request, RevocationBegan, UnitsReturned, WindowsRemade
 from rm.core.lease import Lease
 from rm.core.ledger import Ledger
 from rm.core.report import check_possible
@@ -204,9 +204,9 @@ class Engine:
         return tuple(lease_id for lease_id in lost if self.commits.may_tell_end(lease_id))
 
     def _end_unclaimed(self, session: SessionId, named: frozenset[LeaseId]) -> None:
+        revoking, coming = self.ledger.revoking, self._coming
         held = self.ledger.leases_by_session.get(session, ())
-        not_claimable = (self.ledger.revoking, self._coming)
-        mine = [self.ledger.leases[one] for one in held if not any(one in those for those in not_claimable)]
+        mine = [self.ledger.leases[one] for one in held if one not in revoking and one not in coming]
         unclaimed = self._unclaimed.heard(session, mine, named, now_ns=self._ran_ns)
         self.endings.end([LeaseEnded(lease.id, "nobody claimed it", is_violent=True) for lease in unclaimed])
 
@@ -283,18 +283,15 @@ class Engine:
             deadline_ns = self.clock.monotonic_ns() + wait_ns
             return self.waiting.enter(wish, cards, pools, deadline_ns=deadline_ns)
 
-    def _grant(self, wish: Wish, cards: tuple[CardId, ...], *, has_waited: bool = False) -> Lease:
+    def _grant(self, wish: Wish, cards: tuple[CardId, ...]) -> Lease:
+        """Grants a wish that was found to be new when it came."""
         now_ns, now_wall_ns = self.clock.monotonic_ns(), self.clock.wall_ns()
         try:
-            event = self.ledger.decide_acquire(
-                wish, now_ns=now_ns, now_wall_ns=now_wall_ns, cards=cards, has_waited=has_waited
-            )
+            event = self.ledger.decide_acquire(wish, now_ns=now_ns, now_wall_ns=now_wall_ns, cards=cards, is_new=True)
         except (InvalidRequest, NotOwner) as fault:  # never from these cards, but perhaps from those with a queue
             check_possible(self.ledger, wish)
             raise self.waiting.in_front(self.ledger.cards_for(wish), pools_of(wish.claims)) from fault
-        if isinstance(event, Lease):
-            self._unclaimed.asked_again(event)
-            return event
+        assert isinstance(event, Granted), "a request that is new finds no lease"
         self._check_room()
         lease = event.lease
         windows = self.backend.prepare(lease.id, lease.card, lease.allotments, first_index=0)
@@ -350,7 +347,7 @@ class Engine:
                 continue
             answer: Lease | Refusal
             try:
-                answer = self._grant(waiter.wish, cards, has_waited=True)
+                answer = self._grant(waiter.wish, cards)
             except NotNow:
                 continue
             except Refusal as refusal:

@@ -15,7 +15,7 @@ from rm.core.types import LeaseId, SessionId
 from rm.service import convert, requests
 from rm.service.connection import Connection, close_all
 from rm.service.engine import Engine
-from rm.service.sessions import Session, Sessions, peer_of
+from rm.service.sessions import Session, Sessions, count, peer_of
 from rmapi.v1 import session_pb2 as pb
 
 PROTOCOL_VERSION = 1
@@ -81,12 +81,11 @@ class SessionSocket:
         except OSError:  # dead before it was greeted
             accepted.close()
             return
-        count = self._count_by_uid.get(peer.uid, 0)
-        if count >= limits.CONNECTIONS_PER_UID_MAX:
+        if self._count_by_uid.get(peer.uid, 0) >= limits.CONNECTIONS_PER_UID_MAX:
             accepted.close()
             os.close(peer.pidfd)
             return
-        self._count_by_uid[peer.uid] = count + 1
+        count(self._count_by_uid, peer.uid, 1)
         self._connections.add(Connection(accepted, peer, on_frame=self._take, on_closed=self._forget))
 
     def _accept_again(self) -> None:
@@ -103,9 +102,7 @@ class SessionSocket:
     def _forget(self, connection: Connection) -> None:
         if connection in self._connections:
             self._connections.discard(connection)
-            self._count_by_uid[connection.peer.uid] -= 1
-            if not self._count_by_uid[connection.peer.uid]:
-                del self._count_by_uid[connection.peer.uid]
+            count(self._count_by_uid, connection.peer.uid, -1)
         session = connection.session
         if session is not None and self._by_session.get(session.id) is connection:
             del self._by_session[session.id]

@@ -198,8 +198,8 @@ class Sessions:
     def close(self, session: Session) -> None:
         """Forgets a session, and watches its process no longer."""
         if self._by_id.pop(session.id, None) is not None:
-            _count(self._count_by_process, session.process_key, -1)
-            _count(self._count_by_uid, session.peer.uid, -1)
+            count(self._count_by_process, session.process_key, -1)
+            count(self._count_by_uid, session.peer.uid, -1)
             asyncio.get_running_loop().remove_reader(session.peer.pidfd)
             os.close(session.peer.pidfd)
 
@@ -210,8 +210,8 @@ class Sessions:
 
     def _add(self, session: Session) -> None:
         self._by_id[session.id] = session
-        _count(self._count_by_process, session.process_key, 1)
-        _count(self._count_by_uid, session.peer.uid, 1)
+        count(self._count_by_process, session.process_key, 1)
+        count(self._count_by_uid, session.peer.uid, 1)
         asyncio.get_running_loop().add_reader(session.peer.pidfd, self._died, session)
 
     def _check_room(self, peer: Peer, process_key: ProcessKey) -> None:
@@ -282,7 +282,7 @@ def shown_command(text: str) -> str:
     return "".join(char if char.isprintable() else "?" for char in text[: limits.COMMAND_CHARS_MAX])
 
 
-def _count(counts: dict[_Key, int], key: _Key, step: int) -> None:
+def count(counts: dict[_Key, int], key: _Key, step: int) -> None:
     """Counts up or down; what counts 0 is forgotten."""
     counts[key] = counts.get(key, 0) + step
     assert counts[key] >= 0, f"{key} was counted down more often than up"

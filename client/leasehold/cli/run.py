@@ -14,7 +14,7 @@ from leasehold import Client, Lease
 from leasehold.cli.claims import claim_options, claims_of
 from leasehold.cli.output import EXIT_REFUSED, error_console
 from leasehold.cli.parameters import DURATION
-from leasehold.inherited import inheritance
+from leasehold.inherited import WINDOWS, inheritance
 from leasehold.quantity import duration_text
 
 EXIT_CANNOT_RUN, EXIT_NO_COMMAND = 126, 127  # as shells have it
@@ -100,6 +100,6 @@ def _environment(client: Client, lease: Lease) -> dict[str, str]:
         "LEASEHOLD_CORES": ",".join(str(core) for core in lease.cores),
         "LEASEHOLD_STREAMS": ",".join(str(stream) for stream in lease.units("streams")),
         "LEASEHOLD_MEMORY": sum(size for _, size in windows),
-        "LEASEHOLD_WINDOWS": ",".join(f"{fd}:{size}" for fd, size in windows),
+        WINDOWS: ",".join(f"{fd}:{size}" for fd, size in windows),
     }
     return {name: str(value) for name, value in told.items()} | dict(inheritance(session_id, secret, lease.id))

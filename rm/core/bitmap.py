@@ -7,7 +7,7 @@ The bit of unit ``u`` at site ``s`` is ``u * site_count + s``. So the same unit 
 from collections.abc import Iterable, Iterator
 
 from bitarray import bitarray
-from bitarray.util import any_and, count_and, zeros
+from bitarray.util import any_and, count_and, ones, zeros
 
 from rm.core.types import NO_UNITS, UnitRange, UnitSet
 
@@ -30,6 +30,16 @@ class UnitBitmap:
         twin = UnitBitmap.__new__(UnitBitmap)
         twin.unit_count, twin.site_count, twin.bits = self.unit_count, self.site_count, self.bits.copy()
         return twin
+
+    def emptied(self) -> "UnitBitmap":
+        """Clears every bit; answers itself."""
+        self.bits.setall(0)
+        return self
+
+    def becomes(self, other: "UnitBitmap") -> "UnitBitmap":
+        """Takes over the bits of ``other``, a set of the same units; answers itself."""
+        self.bits[:] = other.bits
+        return self
 
     # What is in the set.
 
@@ -63,6 +73,12 @@ class UnitBitmap:
     def at_site(self, site: int) -> bitarray:
         """The bits of one site in the order of its units, as a copy (or, with one site, as they are)."""
         return self.bits if self.site_count == 1 else self.bits[site :: self.site_count]
+
+    def all_set(self) -> UnitSet:
+        """Every unit of the set. Costs a pass over the map."""
+        runs = [(site, tuple(runs_of_clear_bits(~self.at_site(site)))) for site in range(self.site_count)]
+        found = [(site, its_runs) for site, its_runs in runs if its_runs]
+        return UnitSet(tuple(site for site, _ in found), tuple(its_runs for _, its_runs in found))
 
     def part(self, units: UnitSet, value: int = 1) -> UnitSet:
         """Those of ``units`` whose bit is ``value``."""
@@ -119,9 +135,16 @@ class UnitBitmap:
                 yield slice(unit * stride, (unit + 1) * stride)
 
     def _site_mask(self, sites: tuple[int, ...]) -> bitarray:
-        mask = zeros(self.site_count, endian="little")
-        mask[list(sites)] = 1
-        return mask
+        return mask_of(sites, self.site_count)
+
+
+def mask_of(sites: tuple[int, ...], site_count: int) -> bitarray:
+    """One bit a site, set for each of ``sites``, which are distinct."""
+    if len(sites) == site_count:
+        return ones(site_count, endian="little")
+    mask = zeros(site_count, endian="little")
+    mask[list(sites)] = 1
+    return mask
 
 
 def first_gap(bits: bitarray, unit_count: int, align_count: int = 1) -> int:

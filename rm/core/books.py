@@ -68,8 +68,13 @@ class Books:
                 self.requests.forget(session_id)
             case events.Reserved():
                 self._apply_reserved(event)
-            case events.Unreserved():
-                self._apply_unreserved(event)
+            case events.ReservationReplaced(spec):
+                self._apply_unreserved(spec.name)
+                self._apply_reserved(events.Reserved(spec))
+            case events.Unreserved(name):
+                self._apply_unreserved(name)
+            case events.SitesGated(card_id, sites):
+                self.cards[card_id].gate(sites)
             case events.Renewed(deadlines):
                 for lease_id, deadline_ns in deadlines:
                     self.deadlines.set(lease_id, deadline_ns)
@@ -161,9 +166,9 @@ class Books:
         for name, units in spec.units:
             pools[name].reserve(units)
 
-    def _apply_unreserved(self, event: events.Unreserved) -> None:
-        reservation = self.reservations.pop(event.name)
-        pools = self.cards[event.card].pools
+    def _apply_unreserved(self, reservation_name: str) -> None:
+        reservation = self.reservations.pop(reservation_name)
+        pools = self.cards[reservation.spec.card].pools
         for name, units in reservation.spec.units:
             left = reservation.units[name].part(units)
             if left.sites:

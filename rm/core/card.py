@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from rm.core.pool import Pool, PoolSpec
-from rm.core.types import CardId, PoolName, UnitSet
+from rm.core.types import CardId, PoolName, SiteName, UnitSet
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,14 +31,21 @@ class Allotment:
 class Card:
     """The state of one card: its pools, in the order of its profile."""
 
-    __slots__ = ("pools", "spec")
+    __slots__ = ("gated_sites", "pools", "spec")
 
     def __init__(self, spec: CardSpec) -> None:
         """Makes a card with every unit free."""
         self.spec = spec
+        self.gated_sites: tuple[SiteName, ...] = ()
         self.pools: dict[PoolName, Pool] = {pool.name: Pool(pool) for pool in spec.pools}
 
     @property
     def id(self) -> CardId:
         """Its id: "0", "1", ..."""
         return self.spec.id
+
+    def gate(self, sites: tuple[SiteName, ...]) -> None:
+        """Turns the clocks of exactly these sites off, in every pool that has them."""
+        self.gated_sites = sites
+        for pool in self.pools.values():
+            pool.gate(sites)

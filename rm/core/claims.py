@@ -1,4 +1,4 @@
-"""What a request may wish for: five kinds of claim, and the wish that carries them."""
+"""What a request may wish for: six kinds of claim, and the wish that carries them."""
 
 from dataclasses import dataclass
 from fractions import Fraction
@@ -51,7 +51,15 @@ class Common:
     reservation: str = ""
 
 
-PlainClaim = Units | Run | Ids | Common
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """All units of a pool that a reservation names: what was compiled, as it was compiled."""
+
+    pool: PoolName
+    reservation: str
+
+
+PlainClaim = Units | Run | Ids | Common | Whole
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,11 +74,15 @@ Claim = PlainClaim | FirstOf
 
 @dataclass(frozen=True, slots=True)
 class Asker:
-    """Who asks. ``is_admin`` lifts the checks of reservations, never those of leases."""
+    """Who asks. ``is_admin`` lifts the checks of reservations, never those of leases.
+
+    ``needs_reserved`` is the strict rule: who claims by id must name units that are reserved.
+    """
 
     session: SessionId
     holder: Holder
     is_admin: bool = False
+    needs_reserved: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from rm.core.card import Allotment, CardSpec
 from rm.core.lease import Lease, WindowMark
 from rm.core.reservation import ReservationSpec
 from rm.core.session import SessionRecord
-from rm.core.types import CardId, LeaseId, SessionId, UnitSet
+from rm.core.types import CardId, LeaseId, SessionId, SiteName, UnitSet
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +139,21 @@ class Reserved:
 
 
 @dataclass(frozen=True, slots=True)
+class ReservationReplaced:
+    """The reservation of this name gave its units back, and has those of ``spec`` now."""
+
+    spec: ReservationSpec
+
+
+@dataclass(frozen=True, slots=True)
+class SitesGated:
+    """The clocks of exactly these sites of a card are off."""
+
+    card: CardId
+    sites: tuple[SiteName, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Unreserved:
     """A reservation was taken away."""
 
@@ -160,5 +175,7 @@ Event = (
     | RequestForgone
     | SessionForgotten
     | Reserved
+    | ReservationReplaced
     | Unreserved
+    | SitesGated
 )

@@ -6,9 +6,9 @@ Each function answers None where it does not fit. Lowest first throughout, so th
 from itertools import islice
 
 from bitarray import bitarray
-from bitarray.util import any_and, zeros
+from bitarray.util import any_and
 
-from rm.core.bitmap import UnitBitmap, first_gap, runs_of_clear_bits
+from rm.core.bitmap import UnitBitmap, first_gap, mask_of, runs_of_clear_bits
 from rm.core.free_runs import FreeRuns
 from rm.core.types import UnitRange, ranges_of
 
@@ -58,8 +58,7 @@ def fit_common(
 ) -> UnitRange | None:
     """The lowest unit that is free at every one of ``sites``."""
     stride = blocked.site_count
-    mask = zeros(stride, endian="little")
-    mask[list(sites)] = 1
+    mask = mask_of(sites, stride)
     for unit in range(unit_count):
         columns = range(unit * slices_per_unit, (unit + 1) * slices_per_unit)
         if not any(any_and(blocked.bits[bit * stride : (bit + 1) * stride], mask) for bit in columns):

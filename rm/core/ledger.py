@@ -6,10 +6,10 @@ The walk of every change is decide, apply, commit, answer; ``Books.apply`` is th
 from collections.abc import Iterable, Sequence
 
 from rm.core import limits
-from rm.core.bitmap import UnitBitmap
+from rm.core.asks import check_range, check_shown, resolve_sites, units_of_ids
 from rm.core.card import Allotment, Card
 from rm.core.claims import Asker, Claim, Wish
-from rm.core.errors import InvalidRequest, LeaseGone, LeaseNotFound, NotNow, NotOwner, QuotaExceeded, UnitHeld
+from rm.core.errors import InvalidRequest, LeaseGone, LeaseNotFound, NotNow, NotOwner, QuotaExceeded
 from rm.core.events import (
     Extended,
     Granted,
@@ -17,23 +17,21 @@ from rm.core.events import (
     Renewed,
     Request,
     RequestForgone,
-    Reserved,
     RevocationBegan,
     SessionForgotten,
     SessionOpened,
     UnitsQuiet,
     UnitsReturned,
-    Unreserved,
 )
 from rm.core.lease import Lease, part_to_give_back, without
-from rm.core.lookup import Lookup, not_owner
-from rm.core.placement import check_range, place, resolve_sites, units_of_ids
-from rm.core.reservation import ReservationSpec, check_may_use
+from rm.core.lookup import not_owner
+from rm.core.placement import place
+from rm.core.reserving import Reserving
 from rm.core.session import SessionRecord
-from rm.core.types import NS_PER_S, CardId, LeaseId, PoolName, SessionId, SiteName, UnitSet
+from rm.core.types import NS_PER_S, CardId, LeaseId, PoolName, SessionId, SiteName
 
 
-class Ledger(Lookup):
+class Ledger(Reserving):
     """The books, and the rules by which they change."""
 
     # Beginning and growing.
@@ -152,7 +150,7 @@ class Ledger(Lookup):
         units_of_ids(card.pools[pool], ids, sites)
         lost = part_to_give_back(lease, card, pool, ids, sites)
         if to_pool:
-            self._check_may_give_to_pool(card, [(pool, units) for units in lost], asker)
+            self.check_may_give_to_pool(card, [(pool, units) for units in lost], asker)
         if not without(lease, lost).pools:
             return LeaseEnded(lease_id, "released", is_violent=False, to_pool=to_pool)
         return UnitsReturned(lease_id, lost, to_pool, request)
@@ -169,7 +167,7 @@ class Ledger(Lookup):
         lease = self.lease_of(lease_id, asker.session)
         if to_pool:
             units = [(allotment.pool, allotment.units) for allotment in lease.allotments]
-            self._check_may_give_to_pool(self.cards[lease.card], units, asker)
+            self.check_may_give_to_pool(self.cards[lease.card], units, asker)
         return LeaseEnded(lease_id, "released", is_violent=False, to_pool=to_pool)
 
     def decide_forgo(self, session: SessionId, request_id: int) -> LeaseEnded | RequestForgone | None:
@@ -193,7 +191,7 @@ class Ledger(Lookup):
         """
         if not 0 <= notice_ns <= limits.NOTICE_NS_MAX:
             raise InvalidRequest(f"a notice is 0 s to {limits.NOTICE_NS_MAX // NS_PER_S} s", notice_ns=str(notice_ns))
-        _check_shown("a cause", cause)
+        check_shown("a cause", cause)
         if not asker.is_admin:
             text = f"only root and the daemon's own user may revoke a lease, not uid {asker.holder.uid}"
             raise NotOwner(text, lease=lease_id, uid=asker.holder.uid)
@@ -272,54 +270,6 @@ class Ledger(Lookup):
         deadlines += [(lease_id, now_ns + revocation.notice_ns) for lease_id, revocation in self.revoking.items()]
         return Renewed(tuple(deadlines))
 
-    # Reservations.
-
-    def decide_reserve(self, spec: ReservationSpec) -> Reserved:
-        """Sets units aside, all of them or none.
-
-        Raises:
-            InvalidRequest: a name in use, an unknown card or pool, a unit named twice, or too many reservations.
-            UnitHeld: one of the units is held, reserved or in quarantine.
-        """
-        if not spec.name or spec.name in self.reservations:
-            raise InvalidRequest(f"a reservation named {spec.name!r} is not possible or there", reservation=spec.name)
-        check_range("reservations", len(self.reservations) + 1, limits.RESERVATIONS_MAX)
-        card = self.card_of(spec.card)
-        named: dict[PoolName, UnitBitmap] = {}
-        for name, units in spec.units:
-            pool = card.pools.get(name)
-            if pool is None:
-                raise InvalidRequest(f"card {card.id} has no pool {name!r}", pool=name)
-            if not pool.blocked.has_none(units):
-                holders = self.find_holders(card, name, units)
-                raise UnitHeld(f"a unit of pool {name} is not free", card=card.id, pool=name, holders=holders)
-            seen = named.setdefault(name, UnitBitmap(pool.spec.bits_per_site, pool.spec.site_count))
-            if not seen.has_none(units):
-                raise InvalidRequest(f"a unit of pool {name} is reserved twice", pool=name)
-            seen.insert(units)
-        return Reserved(spec)
-
-    def decide_unreserve(self, name: str, asker: Asker) -> Unreserved:
-        """Takes a reservation away; its units go to the pool.
-
-        Raises:
-            InvalidRequest: no such reservation.
-            NotOwner: it is another user's.
-            UnitHeld: some of its units are held, or in quarantine.
-        """
-        reservation = self.reservations.get(name)
-        if reservation is None:
-            raise InvalidRequest(f"there is no reservation {name!r}", reservation=name)
-        check_may_use(reservation, asker)
-        card = self.cards[reservation.spec.card]
-        for pool_name, units in reservation.spec.units:
-            left = reservation.units[pool_name].part(units)
-            pool = card.pools[pool_name]
-            if not (pool.held.has_none(left) and pool.quarantined.has_none(left)):
-                holders = self.find_holders(card, pool_name, left)
-                raise UnitHeld(f"units of reservation {name} are in use", pool=pool_name, holders=holders)
-        return Unreserved(name, card.id)
-
     # What the decisions share.
 
     def _check_wish(self, wish: Wish) -> None:
@@ -327,7 +277,7 @@ class Ledger(Lookup):
             least, most = limits.TTL_NS_MIN / NS_PER_S, limits.TTL_NS_MAX / NS_PER_S
             text = f"a ttl is {least:g} s to {most:g} s, not {wish.ttl_ns / NS_PER_S:g} s"
             raise InvalidRequest(text, ttl_ns=str(wish.ttl_ns))
-        _check_shown("a label", wish.label)
+        check_shown("a label", wish.label)
         count = len(self.leases_by_session.get(wish.asker.session, ()))
         if count >= limits.LEASES_PER_SESSION_MAX:
             raise QuotaExceeded(f"this session has {count} leases, the most there may be", lease_count=count)
@@ -358,19 +308,6 @@ class Ledger(Lookup):
             text = f"request {request_id} was granted as {lease_id}, which has ended"
             raise LeaseGone(text, lease=lease_id, request_id=request_id)
         return self.leases[lease_id]
-
-    def _check_may_give_to_pool(self, card: Card, given: Iterable[tuple[PoolName, UnitSet]], asker: Asker) -> None:
-        for pool, units in given:
-            for reservation in self.reservations.values():
-                if reservation.spec.card == card.id and reservation.names_any(pool, units):
-                    check_may_use(reservation, asker)
-
-
-def _check_shown(what: str, text: str) -> None:
-    """Refuses a text that cannot be shown to others, in tables and in their terminals."""
-    check_range(f"characters in {what}", len(text), limits.LABEL_CHARS_MAX, least=0)
-    if not text.isprintable():
-        raise InvalidRequest(f"{what} has printable characters only, not {text!a}", shown=ascii(text))
 
 
 def _window_count(card: Card, allotments: Iterable[Allotment]) -> int:

@@ -57,7 +57,8 @@ class Lookup(Books):
     def find_holders(self, card: Card, pool: PoolName, units: UnitSet | None) -> list[dict[str, str | int]]:
         """Who holds units of a pool, or one of ``units``: a few of them, oldest first, in words and numbers."""
         holding = (self.leases[lease_id] for lease_id in self.leases_by_pool.get((card.id, pool), ()))
-        found = (lease for lease in holding if units is None or _holds_any(lease, pool, units))
+        wanted = None if units is None else _by_site(units)
+        found = (lease for lease in holding if wanted is None or _holds_any(lease, pool, wanted))
         return [
             {
                 "lease": lease.id,
@@ -72,11 +73,16 @@ class Lookup(Books):
         ]
 
 
-def _holds_any(lease: Lease, pool: PoolName, units: UnitSet) -> bool:
-    """Whether ``lease`` has one of ``units``."""
-    wanted: dict[int, list[UnitRange]] = {}
+def _by_site(units: UnitSet) -> dict[int, list[UnitRange]]:
+    """The runs of ``units`` at each site, also where a site stands twice."""
+    found: dict[int, list[UnitRange]] = {}
     for site, runs in units.by_site():
-        wanted.setdefault(site, []).extend(runs)
+        found.setdefault(site, []).extend(runs)
+    return found
+
+
+def _holds_any(lease: Lease, pool: PoolName, wanted: dict[int, list[UnitRange]]) -> bool:
+    """Whether ``lease`` has one of the wanted units."""
     return any(
         mine.start < other.stop and other.start < mine.stop
         for allotment in lease.allotments

@@ -7,6 +7,8 @@ the truths, kept in step with them, and compared with them by ``check``.
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from bitarray import bitarray
+
 from rm.core.bitmap import UnitBitmap, longest_run_of_clear_bits, runs_of_clear_bits
 from rm.core.free_runs import FreeRuns
 from rm.core.types import PoolName, SiteName, UnitRange, UnitSet
@@ -41,6 +43,10 @@ class PoolSpec:
         """Units at one site."""
         return self.site_unit_counts[site] if self.site_unit_counts else self.unit_count
 
+    def least_unit_count(self, sites: tuple[int, ...]) -> int:
+        """Units at that one of ``sites`` which has fewest: the ids that all of them have."""
+        return min(self.site_unit_counts[site] for site in sites) if self.site_unit_counts else self.unit_count
+
 
 @dataclass(frozen=True, slots=True)
 class PoolCounts:
@@ -54,21 +60,33 @@ class PoolCounts:
     largest_run: int
 
 
+@dataclass(frozen=True, slots=True)
+class SpareMaps:
+    """Maps for whoever places a request: made with the pool, so that no request makes one. Their bits mean nothing."""
+
+    named: UnitBitmap
+    pending: UnitBitmap
+    view: UnitBitmap
+
+
 class Pool:
-    """The state of one pool."""
+    """The state of one pool. ``gated`` are the sites whose clock is off, ``open_sites`` all others, in order."""
 
     __slots__ = (
         "_absent",
         "blocked",
         "free_count",
         "free_runs",
+        "gated",
         "held",
         "held_count",
+        "open_sites",
         "quarantined",
         "quarantined_count",
         "reserved",
         "reserved_count",
         "site_index",
+        "spare",
         "spec",
         "total_count",
     )
@@ -77,7 +95,10 @@ class Pool:
         """Makes a pool with every unit free."""
         self.spec = spec
         self.site_index = {name: index for index, name in enumerate(spec.sites)}
+        self.gated: frozenset[int] = frozenset()
+        self.open_sites = tuple(range(spec.site_count))
         self.held, self.reserved, self.quarantined = self._empty(), self._empty(), self._empty()
+        self.spare = SpareMaps(self._empty(), self._empty(), self._empty())
         self._absent = self._make_absent()
         self.blocked = self._absent.copy()
         self.total_count = spec.bits_per_site * spec.site_count - self._absent.count()
@@ -128,7 +149,16 @@ class Pool:
         self.reserved_count -= units.unit_count
         self._unblock(units)
 
+    def gate(self, names: Iterable[SiteName]) -> None:
+        """Turns the clocks of its sites off that are among ``names``, and on at all others."""
+        self.gated = frozenset(self.site_index[name] for name in names if name in self.site_index)
+        self.open_sites = tuple(site for site in range(self.spec.site_count) if site not in self.gated)
+
     # What is asked of it.
+
+    def all_at(self, site: int) -> UnitSet:
+        """Every unit of one site."""
+        return UnitSet((site,), ((UnitRange(0, self.spec.unit_count_at(site) * self.spec.slices_per_unit),),))
 
     def counts(self) -> PoolCounts:
         """Counts its bits. The longest run costs a search where the pool is small, a look-up where it is large."""
@@ -145,6 +175,8 @@ class Pool:
         """Longest run of free bits at any one site."""
         if self.free_runs is not None:
             return self.free_runs.largest()
+        if self.spec.site_count > self.spec.bits_per_site:
+            return _longest_run_by_columns(~self.blocked.bits, self.spec.site_count)
         return max(longest_run_of_clear_bits(self.blocked.at_site(site)) for site in range(self.spec.site_count))
 
     def check(self) -> list[str]:
@@ -199,6 +231,15 @@ class Pool:
             if count < self.spec.unit_count:
                 absent.fill(UnitSet((site,), ((UnitRange(count * slices, most),),)), 1)
         return absent
+
+
+def _longest_run_by_columns(free: bitarray, site_count: int) -> int:
+    """As many columns as can be laid over each other, one further each time, until no site has them all free."""
+    length, rest = 0, free
+    while rest.any():
+        length += 1
+        rest = rest[:-site_count] & free[length * site_count :]
+    return length
 
 
 def _all_runs(units: UnitSet) -> Iterable[UnitRange]:

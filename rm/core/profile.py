@@ -1,13 +1,15 @@
 """Which pools a kind of card has, as data: a profile is a TOML text, and this reads it.
 
-Sizes that only the host can tell are words there: ``memory_mib = "card-memory"`` and ``unit_count = "cpus"``.
+Sizes that only the host can tell are words there: ``memory_mib = "card-memory"`` and ``unit_count = "cpus"``. An AI
+Engine array has a table ``[array]`` instead of pools. ``[[system.NAME]]`` is what the system itself keeps if asked to.
 """
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from rm.core import limits
+from rm.core.array import TILE_MODULES, Array, parse_array
 from rm.core.card import CardSpec
 from rm.core.errors import InvalidRequest
 from rm.core.pool import PoolSpec
@@ -17,17 +19,47 @@ MEMORY_UNIT_KIB_DEFAULT = 64
 CARD_MEMORY = "card-memory"
 CPUS = "cpus"
 
+_KEYS = {"name", "description", "pools", "array", "system"}
 _POOL_KEYS = {"unit_count", "memory_mib", "unit_kib", "sites", "site_unit_counts", "slices"}
 
 
 @dataclass(frozen=True, slots=True)
+class SystemUnits:
+    """Units that the system itself keeps: ``ids`` at every site whose module is one of ``modules`` (none: at all)."""
+
+    pool: PoolName
+    ids: tuple[int, ...]
+    modules: tuple[str, ...] = ()
+
+    def sites_in(self, pool: PoolSpec) -> tuple[SiteName, ...]:
+        """The sites of ``pool`` that it means."""
+        return tuple(site for site in pool.sites if not self.modules or site.rpartition(",")[2] in self.modules)
+
+
+@dataclass(frozen=True, slots=True)
 class Profile:
-    """A kind of card. The pools named in ``host_sized`` get their ``unit_count`` from the host."""
+    """A kind of card. The pools named in ``host_sized`` get their ``unit_count`` from the host.
+
+    ``system`` has what the system itself keeps, by name, where it is asked to.
+    """
 
     name: str
     description: str
     pools: tuple[PoolSpec, ...]
     host_sized: frozenset[PoolName]
+    array: Array | None = None
+    system: Mapping[str, tuple[SystemUnits, ...]] = field(default_factory=dict)
+
+    def shaped(self, shape: str) -> "Profile":
+        """The same kind of array in another shape, such as ``4x6``: columns by rows.
+
+        Raises:
+            InvalidRequest: it is no array, or no such shape.
+        """
+        if self.array is None:
+            raise InvalidRequest(f"profile {self.name} is no array: it has no shape {shape!r}", profile=self.name)
+        array = self.array.shaped(shape)
+        return replace(self, name=f"{self.name}:{shape}", pools=array.pools(), array=array)
 
     def card(self, card_id: CardId, *, backend: str, memory_bytes: int, cpus: tuple[int, ...]) -> CardSpec:
         """The shape of one card of this kind on a host that gives it ``memory_bytes`` and ``cpus``.
@@ -57,11 +89,21 @@ def parse_profile(text: str) -> Profile:
         document = tomllib.loads(text)
     except (ValueError, RecursionError) as fault:  # also numbers of thousands of digits, and brackets nested as deep
         raise InvalidRequest(f"the profile is no TOML: {fault}") from fault
-    unknown = document.keys() - {"name", "description", "pools"}
+    unknown = document.keys() - _KEYS
     if unknown:
         raise InvalidRequest(f"the profile has unknown keys: {', '.join(sorted(unknown))}")
     name = _name("name", document.get("name"))
-    tables = document.get("pools")
+    array = None
+    if isinstance(table := document.get("array"), dict) and "pools" not in document:
+        array = parse_array(table)
+        pools, host_sized = array.pools(), frozenset[PoolName]()
+    else:
+        pools, host_sized = _parse_pools(name, document.get("pools"))
+    system = _parse_system(document.get("system", {}), pools)
+    return Profile(name, str(document.get("description", "")), pools, host_sized, array, system)
+
+
+def _parse_pools(name: str, tables: object) -> tuple[tuple[PoolSpec, ...], frozenset[PoolName]]:
     if not isinstance(tables, dict) or not 1 <= len(tables) <= limits.POOLS_PER_CARD_MAX:
         raise InvalidRequest(f"profile {name} needs 1 to {limits.POOLS_PER_CARD_MAX} tables [pools.NAME]", profile=name)
     pools, host_sized = [], set()
@@ -70,7 +112,30 @@ def parse_profile(text: str) -> Profile:
         pools.append(pool)
         if is_host_sized:
             host_sized.add(pool.name)
-    return Profile(name, str(document.get("description", "")), tuple(pools), frozenset(host_sized))
+    return tuple(pools), frozenset(host_sized)
+
+
+def _parse_system(table: object, pools: tuple[PoolSpec, ...]) -> dict[str, tuple[SystemUnits, ...]]:
+    if not isinstance(table, dict) or not all(isinstance(entries, list) for entries in table.values()):
+        raise InvalidRequest("the profile's system has lists of tables, [[system.NAME]]")
+    by_name = {pool.name: pool for pool in pools}
+    return {
+        _name("system", name): tuple(_parse_system_units(name, entry, by_name) for entry in entries)
+        for name, entries in table.items()
+    }
+
+
+def _parse_system_units(name: str, table: object, pools: Mapping[PoolName, PoolSpec]) -> SystemUnits:
+    if not isinstance(table, dict) or table.keys() - {"pool", "ids", "modules"} or table.get("pool") not in pools:
+        raise InvalidRequest(f"system.{name}: a table with a pool of the profile, ids and modules is expected")
+    pool, ids, modules = pools[table["pool"]], table.get("ids"), table.get("modules", [])
+    if not isinstance(ids, list) or not all(type(unit) is int and 0 <= unit < pool.unit_count for unit in ids):
+        raise InvalidRequest(f"system.{name}: ids of pool {pool.name} are 0 to {pool.unit_count - 1}", pool=pool.name)
+    if not ids or len(set(ids)) < len(ids):
+        raise InvalidRequest(f"system.{name}: ids of pool {pool.name}, each once, are expected", pool=pool.name)
+    if not isinstance(modules, list) or not all(module in TILE_MODULES.values() for module in modules):
+        raise InvalidRequest(f"system.{name}: modules are {', '.join(sorted(set(TILE_MODULES.values())))}")
+    return SystemUnits(pool.name, tuple(ids), tuple(modules))
 
 
 def _parse_pool(name: str, table: object) -> tuple[PoolSpec, bool]:

@@ -6,18 +6,22 @@ from rm.core.bitmap import UnitBitmap
 from rm.core.claims import Asker
 from rm.core.errors import NotOwner
 from rm.core.pool import Pool
-from rm.core.types import CardId, PoolName, UnitSet
+from rm.core.types import NO_UNITS, CardId, PoolName, UnitSet
 
 
 @dataclass(frozen=True, slots=True)
 class ReservationSpec:
-    """A reservation as it is made. ``owner_uid`` None means shared: anybody may claim from it."""
+    """A reservation as it is made. Only its owner may claim from it, or anybody where it ``is_shared``.
+
+    ``owner_uid`` None means nobody's: anybody may claim from it, and take it away.
+    """
 
     name: str
     content_hash: str
     card: CardId
     units: tuple[tuple[PoolName, UnitSet], ...]
     owner_uid: int | None = None
+    is_shared: bool = False
 
 
 class Reservation:
@@ -36,6 +40,10 @@ class Reservation:
 
     def may_be_used_by(self, asker: Asker) -> bool:
         """Whether ``asker`` may claim its units, and give them to the pool."""
+        return self.spec.is_shared or self.is_owned_by(asker)
+
+    def is_owned_by(self, asker: Asker) -> bool:
+        """Whether ``asker`` may take it away, or put another in its place."""
         return asker.is_admin or self.spec.owner_uid is None or self.spec.owner_uid == asker.holder.uid
 
     def names_any(self, pool: PoolName, units: UnitSet) -> bool:
@@ -47,15 +55,20 @@ class Reservation:
         if pool in self.units:
             self.units[pool].fill(units, 0)
 
-    def blocked_view(self, pool: Pool) -> UnitBitmap:
-        """The pool as a claim from this reservation sees it: all is blocked but its own units that nobody holds."""
-        view = pool.blocked.copy()
+    def units_in(self, pool: PoolName) -> UnitSet:
+        """All units of a pool that belong to it, held or not."""
+        return self.units[pool].all_set() if pool in self.units else NO_UNITS
+
+    def block_others(self, view: UnitBitmap, pool: Pool) -> None:
+        """Makes ``view`` the pool as a claim from here sees it: all is blocked but its own units that nobody holds."""
         mine = self.units.get(pool.spec.name)
         if mine is None:
             view.bits.setall(1)
-        else:
-            view.bits = ~mine.bits | pool.held.bits | pool.quarantined.bits
-        return view
+            return
+        view.becomes(mine)
+        view.bits.invert()
+        view.bits |= pool.held.bits
+        view.bits |= pool.quarantined.bits
 
 
 def check_may_use(reservation: Reservation, asker: Asker) -> None:
@@ -65,7 +78,20 @@ def check_may_use(reservation: Reservation, asker: Asker) -> None:
         NotOwner: it is another user's, and not shared.
     """
     if not reservation.may_be_used_by(asker):
-        owner = reservation.spec.owner_uid
-        assert owner is not None, "a shared reservation may be used by anybody"
-        name = reservation.spec.name
-        raise NotOwner(f"reservation {name} belongs to uid {owner}", reservation=name, owner_uid=owner)
+        raise _not_owner(reservation)
+
+
+def check_may_take_away(reservation: Reservation, asker: Asker) -> None:
+    """Refuses those who neither own a reservation nor are admins, also where it is shared.
+
+    Raises:
+        NotOwner: it is another user's.
+    """
+    if not reservation.is_owned_by(asker):
+        raise _not_owner(reservation)
+
+
+def _not_owner(reservation: Reservation) -> NotOwner:
+    owner, name = reservation.spec.owner_uid, reservation.spec.name
+    assert owner is not None, "nobody's reservation may be used by anybody"
+    return NotOwner(f"reservation {name} belongs to uid {owner}", reservation=name, owner_uid=owner)

@@ -13,7 +13,7 @@ from rm.core.lease import ANY_WINDOW, Lease, Revocation
 from rm.core.pool import PoolSpec
 from rm.core.reservation import Reservation, ReservationSpec
 from rm.core.session import SessionRecord
-from rm.core.types import CardId, Holder, LeaseId, PoolName, SessionId, UnitRange, UnitSet
+from rm.core.types import CardId, Holder, LeaseId, PoolName, SessionId, SiteName, UnitRange, UnitSet
 
 SALVAGE_LEAP = 1 << 32  # more than any part of a store that could not be read may have counted
 
@@ -54,7 +54,15 @@ class StandingReservation:
     given: tuple[tuple[PoolName, UnitSet], ...]
 
 
-Part = SessionRecord | StandingReservation | LiveLease | QuarantinedLease | SessionRequests
+@dataclass(frozen=True, slots=True)
+class GatedSites:
+    """The sites of a card whose clocks are off, where there are any."""
+
+    card: CardId
+    sites: tuple[SiteName, ...]
+
+
+Part = SessionRecord | GatedSites | StandingReservation | LiveLease | QuarantinedLease | SessionRequests
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +76,7 @@ class Snapshot:
 def take(books: Books) -> Snapshot:
     """Writes the books down."""
     parts: list[Part] = list(books.sessions.values())
+    parts += [GatedSites(card.id, card.gated_sites) for card in books.cards.values() if card.gated_sites]
     parts += [StandingReservation(one.spec, _given(one)) for one in books.reservations.values()]
     parts += [LiveLease(lease, books.revoking.get(lease.id)) for lease in books.leases.values()]
     parts += [QuarantinedLease(lease) for lease in books.quarantine.values()]
@@ -94,6 +103,8 @@ def restore(books: Books, head: Head, parts: Iterable[Part]) -> None:
             case SessionRecord():
                 assert part.id not in books.sessions, f"session {part.id} stands in the snapshot twice"
                 books.sessions[part.id] = part
+            case GatedSites(card_id, sites):
+                books.cards[card_id].gate(sites)
             case StandingReservation(spec, given):
                 books.restore_reservation(spec, given)
             case LiveLease(lease, revocation):

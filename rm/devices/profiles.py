@@ -18,6 +18,8 @@ def builtin_names() -> list[str]:
 def load_profile(name_or_path: str) -> Profile:
     """Reads a profile by its name, or from a file where it has a slash or ends in ``.toml``.
 
+    The name of an array may have a shape behind it, columns by rows: ``aie:4x6``.
+
     Raises:
         InvalidRequest: no such profile or file, or a broken one; the text says what there is.
     """
@@ -27,8 +29,10 @@ def load_profile(name_or_path: str) -> Profile:
         except (OSError, ValueError) as fault:  # no such file, no text, or no name of a file
             raise InvalidRequest(f"cannot read the profile {name_or_path}: {fault}", profile=name_or_path) from fault
         return parse_profile(text)
-    if name_or_path not in builtin_names():
+    name, has_shape, shape = name_or_path.partition(":")
+    if name not in builtin_names():
         there = ", ".join(builtin_names())
         raise InvalidRequest(f"there is no profile {name_or_path!r}; there are {there}", profile=name_or_path)
-    file = resources.files("rm.devices").joinpath("profile_data", name_or_path + _SUFFIX)
-    return parse_profile(file.read_text(encoding="utf-8"))
+    file = resources.files("rm.devices").joinpath("profile_data", name + _SUFFIX)
+    profile = parse_profile(file.read_text(encoding="utf-8"))
+    return profile.shaped(shape) if has_shape else profile

@@ -8,10 +8,10 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from rm.core import claims as core
 from rm.core import limits
+from rm.core.asks import check_range
 from rm.core.card import Allotment, Card
 from rm.core.errors import InvalidRequest
 from rm.core.lease import Lease
-from rm.core.placement import check_range
 from rm.core.pool import Pool
 from rm.core.types import NS_PER_S, Holder, PoolName, SiteName, UnitRange
 from rm.service.event_log import Happening

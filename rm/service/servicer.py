@@ -12,12 +12,12 @@ import grpc
 import structlog
 
 from rm.core import limits, report, snapshot
+from rm.core.asks import check_range
 from rm.core.card import Card
 from rm.core.claims import Asker, Wish, pools_of
 from rm.core.errors import InvalidRequest, LeaseNotFound, Refusal, SessionUnknown
 from rm.core.events import Request
 from rm.core.lease import Lease
-from rm.core.placement import check_range
 from rm.core.types import CardId, Holder, LeaseId, PoolName, SessionId, SiteName
 from rm.service import convert, requests
 from rm.service.engine import Engine

@@ -1,7 +1,8 @@
-"""Events and the parts of a snapshot as bytes: one byte codec version, one byte kind, and a MessagePack map.
+"""Events and the parts of a snapshot as bytes: one byte version of the kind, one byte kind, and a MessagePack map.
 
 What ``encode_*`` would not have made, byte for byte, is damage: there is one way to write each value down. So a change
-of any field of these classes is a new version. Nothing monotonic is written: deadlines hold for one run only.
+of any field of these classes is a new version of each kind that has them. Nothing monotonic is written: deadlines hold
+for one run only.
 """
 
 from collections.abc import Callable
@@ -19,10 +20,12 @@ from rm.core.events import (
     LeaseEnded,
     Renewed,
     RequestForgone,
+    ReservationReplaced,
     Reserved,
     RevocationBegan,
     SessionForgotten,
     SessionOpened,
+    SitesGated,
     Started,
     UnitsQuiet,
     UnitsReturned,
@@ -31,11 +34,9 @@ from rm.core.events import (
 )
 from rm.core.pool import PoolSpec
 from rm.core.session import SessionRecord
-from rm.core.snapshot import Head, LiveLease, Part, QuarantinedLease, StandingReservation
+from rm.core.snapshot import GatedSites, Head, LiveLease, Part, QuarantinedLease, StandingReservation
 from rm.core.types import UnitRange, UnitSet
 from rm.store.damage import StoreDamaged
-
-VERSION = 1
 
 # Numbers are on disk for good: one that is no longer written is never used again.
 _EVENT_KINDS: dict[int, type[Any]] = {
@@ -52,6 +53,8 @@ _EVENT_KINDS: dict[int, type[Any]] = {
     11: SessionForgotten,
     12: Reserved,
     13: Unreserved,
+    14: ReservationReplaced,
+    15: SitesGated,
 }
 _PART_KINDS: dict[int, type[Any]] = {
     64: Head,
@@ -60,9 +63,11 @@ _PART_KINDS: dict[int, type[Any]] = {
     67: LiveLease,
     68: QuarantinedLease,
     69: SessionRequests,
+    70: GatedSites,
 }
 _KINDS = _EVENT_KINDS | _PART_KINDS
-_PREFIXES = {kind: bytes((VERSION, number)) for number, kind in _KINDS.items()}
+_VERSIONS = dict.fromkeys(_KINDS, 1) | {12: 2, 66: 2}  # a reservation says whether it is shared
+_PREFIXES = {kind: bytes((_VERSIONS[number], number)) for number, kind in _KINDS.items()}
 _DECODERS = {number: msgspec.msgpack.Decoder(kind) for number, kind in _KINDS.items()}
 _encode_body = msgspec.msgpack.Encoder().encode
 
@@ -117,10 +122,10 @@ def _decode(data: bytes, kinds: dict[int, type[Any]]) -> object:
     if not 2 <= len(data) <= limits.RECORD_BYTES_MAX:
         raise StoreDamaged(f"a record of {len(data)} bytes")
     version, number = data[0], data[1]
-    if version != VERSION:
-        raise StoreDamaged(f"the record has version {version}, this rmd reads version {VERSION}")
     if number not in kinds:
         raise StoreDamaged(f"the record is of kind {number}, which does not belong here")
+    if version != _VERSIONS[number]:
+        raise StoreDamaged(f"the record has version {version}, this rmd reads version {_VERSIONS[number]}")
     name = kinds[number].__name__
     try:
         value = _DECODERS[number].decode(memoryview(data)[2:])

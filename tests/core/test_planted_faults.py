@@ -46,9 +46,8 @@ def plant_reserved_units_for_a_plain_claim(patch: pytest.MonkeyPatch) -> None:
             return view_for(self, ask)
         seen = ask.pool.blocked.copy()
         seen.bits &= ~ask.pool.reserved.bits | ask.pool.held.bits | ask.pool.quarantined.bits
-        pending = self._pending.get(ask.pool.spec.name)
-        if pending is not None:
-            seen.bits |= pending.bits
+        if ask.pool.spec.name in self._pending:
+            seen.bits |= ask.pool.spare.pending.bits
         return seen, None
 
     patch.setattr(placement._Placer, "_view", view)

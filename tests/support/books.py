@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from rm.core.asks import resolve_sites, units_of_ids
 from rm.core.bitmap import UnitBitmap
 from rm.core.books import Books
 from rm.core.card import Allotment, CardSpec
@@ -9,7 +10,6 @@ from rm.core.claims import Asker, Claim, Wish
 from rm.core.events import Event, Granted, Request
 from rm.core.lease import Lease
 from rm.core.ledger import Ledger
-from rm.core.placement import resolve_sites, units_of_ids
 from rm.core.pool import PoolSpec
 from rm.core.reservation import ReservationSpec
 from rm.core.session import ProcessKey, SessionRecord

@@ -12,7 +12,7 @@ from rm.core.ledger import Ledger
 from rm.core.reservation import ReservationSpec
 from rm.core.session import ProcessKey, SessionRecord
 from rm.core.snapshot import Snapshot, take
-from rm.core.types import NO_UNITS, Holder, LeaseId, PoolName, SessionId, UnitRange, UnitSet
+from rm.core.types import NO_UNITS, Holder, LeaseId, PoolName, SessionId, SiteName, UnitRange, UnitSet
 from support.books import CARD, card, pool
 
 CARDS: tuple[CardSpec, ...] = (
@@ -60,6 +60,11 @@ class _Writer:
         kept = ((PoolName("u"), _row(90, 96)), (PoolName("ch"), UnitSet((0, 1), ((UnitRange(5, 6),),))))
         yield events.Reserved(ReservationSpec("kept", "hash", CARD, kept, owner_uid=1000))
         yield events.Reserved(ReservationSpec("passing", "", CARD, ((PoolName("mem"), _row(30, 32)),)))
+        moved = ((PoolName("mem"), _row(29, 32)),)
+        yield events.ReservationReplaced(
+            ReservationSpec("passing", "other", CARD, moved, owner_uid=1000, is_shared=True)
+        )
+        yield events.SitesGated(CARD, (SiteName("b"),))
         while True:
             for change in self.random.sample(self._changes(), k=3):
                 yield from change()

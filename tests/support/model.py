@@ -180,9 +180,11 @@ class Model:
             self.may_use(self.reserved[spot], asker)
 
     def may_use(self, name: str, asker: Asker) -> None:
-        owner = self.reservations[name].owner_uid
-        if not asker.is_admin and owner is not None and owner != asker.holder.uid:
+        if not self.is_usable(name, asker):
             raise Refused(NOT_OWNER)
+
+    def is_usable(self, name: str, asker: Asker) -> bool:
+        return asker.is_admin or self.reservations[name].owner_uid in {None, asker.holder.uid}
 
     def units_to_give_back(self, lease_id: str, pool: str, ids: list[int], at: list[str]) -> set[Spot]:
         lease = self.leases[lease_id]
@@ -375,10 +377,11 @@ class _Placement:
         here = {name: kept for name, kept in self.model.reservations.items() if kept.card == self.card}
         if key in here:
             return key
-        for name, kept in here.items():
-            if kept.content_hash == key:
-                return name
-        raise Refused(INVALID)
+        same = [name for name, kept in here.items() if kept.content_hash == key]
+        usable = [name for name in same if self.model.is_usable(name, self.asker)]
+        if not same:
+            raise Refused(INVALID)
+        return (usable or same)[0]
 
 
 def _units_at(spec: PoolSpec, site: int) -> int:

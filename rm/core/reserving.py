@@ -54,7 +54,8 @@ class Reserving(Lookup):
             text = f"reservation {wish.name} is there, for something else; replace it, or choose another name"
             raise InvalidRequest(text, reservation=wish.name)
         if old is not None:
-            self._check_may_end(old, wish.asker)
+            check_may_take_away(old, wish.asker)
+            self._check_unused(old)
         else:
             check_range("reservations", len(self.reservations) + 1, limits.RESERVATIONS_MAX)
         cards = [self.card_of(wish.card)] if wish.card is not None else list(self.cards.values())
@@ -88,8 +89,8 @@ class Reserving(Lookup):
             seen.insert(units)
         return Reserved(spec)
 
-    def decide_unreserve(self, name: str, asker: Asker) -> Unreserved:
-        """Takes a reservation away; its units go to the pool.
+    def decide_unreserve(self, name: str, asker: Asker, *, held_too: bool = False) -> Unreserved:
+        """Takes a reservation away; its units go to the pool. With ``held_too`` those in use stay with their holders.
 
         Raises:
             InvalidRequest: no such reservation.
@@ -99,7 +100,9 @@ class Reserving(Lookup):
         reservation = self.reservations.get(name)
         if reservation is None:
             raise InvalidRequest(f"there is no reservation {name!r}", reservation=name)
-        self._check_may_end(reservation, asker)
+        check_may_take_away(reservation, asker)
+        if not held_too:
+            self._check_unused(reservation)
         return Unreserved(name, reservation.spec.card)
 
     def decide_gate(self, card_id: CardId, sites: Sequence[SiteName]) -> SitesGated:
@@ -153,8 +156,7 @@ class Reserving(Lookup):
             None,
         )
 
-    def _check_may_end(self, reservation: Reservation, asker: Asker) -> None:
-        check_may_take_away(reservation, asker)
+    def _check_unused(self, reservation: Reservation) -> None:
         card = self.cards[reservation.spec.card]
         for name, bits in reservation.units.items():
             pool = card.pools[name]

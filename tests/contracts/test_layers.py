@@ -32,7 +32,7 @@ TABLE = (
     Row("client/leasehold", f"leasehold {_GRPC}", "numpy onnxruntime click rich"),
     Row("client/leasehold/model.py", f"leasehold numpy onnxruntime {_GRPC}", "click rich"),
     Row("client/leasehold/cli", f"leasehold click rich {_GRPC}", "numpy onnxruntime"),
-    Row("client/leasehold/local.py", f"leasehold rm {_GRPC}", "numpy onnxruntime"),
+    Row("client/leasehold/local", f"leasehold rm {_GRPC}", "numpy onnxruntime"),
     Row("client/leasehold/testing.py", f"leasehold rm {_GRPC}", "numpy onnxruntime"),
 )
 

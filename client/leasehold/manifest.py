@@ -27,13 +27,12 @@ import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from leasehold.aie.array import ArrayShape
+from leasehold.aie.resource_file import Resources, claims_of, read_resources
 from leasehold.claims import Claim, Run, Units
 from leasehold.errors import Invalid
-
-if TYPE_CHECKING:
-    from leasehold.aie.array import ArrayShape
+from leasehold.files import read_limited
 
 MANIFEST_BYTES_MAX = 4 << 20  # an array of 255 columns and rows has 1 MiB of resources
 NAME_CHARS_MAX = 64
@@ -48,7 +47,7 @@ _HASH = re.compile(r"sha256:[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, slots=True)
-class Resources:
+class ResourceFile:
     """A driver's resource file for an array: for all its columns, or for ``column_count`` from ``start_column`` on."""
 
     data: bytes
@@ -60,8 +59,8 @@ class Resources:
 class Manifest:
     """A reservation before it is one: counts for a model, or resource files for an array, and never both.
 
-    ``content_hash`` is that of the model or design it was made for. A count of 0 is not claimed. ``measured_with`` has the
-    shapes of a model's inputs.
+    ``content_hash`` is that of the model or design it was made for. A count of 0 is not claimed. ``measured_with`` has
+    the shapes of a model's inputs.
     """
 
     name: str
@@ -70,7 +69,7 @@ class Manifest:
     memory_bytes: int = 0
     cores: int = 0
     streams: int = 0
-    resources: tuple[Resources, ...] = ()
+    resources: tuple[ResourceFile, ...] = ()
     measured_with: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -100,7 +99,10 @@ class Manifest:
             raise _wrong(f"it has {len(text)} characters; {MANIFEST_BYTES_MAX} are possible")
         try:
             document = tomllib.loads(text)
-        except (ValueError, RecursionError) as fault:  # also numbers of thousands of digits, and brackets nested as deep
+        except (
+            ValueError,
+            RecursionError,
+        ) as fault:  # also numbers of thousands of digits, and brackets nested as deep
             raise _wrong(f"it is no TOML: {fault}") from fault
         _check_keys("it", document, _KEYS)
         claims, shapes = document.get("claims", {}), document.get("measured_with", {})
@@ -171,7 +173,7 @@ class Manifest:
             raise _wrong("it has no resources for a whole array")
         return self.resources[0].data
 
-    def claims(self, shape: "ArrayShape | None" = None) -> list[Claim]:
+    def claims(self, shape: ArrayShape | None = None) -> list[Claim]:
         """What is to be claimed or reserved; ``shape`` is that of the array, which resources can only be read for.
 
         Raises:
@@ -182,12 +184,10 @@ class Manifest:
             return [*([Run("memory", size=self.memory_bytes)] if self.memory_bytes else []), *counts]
         if shape is None:
             raise _wrong(f"{self.name} was compiled for an AI Engine array, and can only be claimed on one")
-        from leasehold.aie.resource_file import claims_of, read_resources
-
-        together: dict[str, dict[str, frozenset[int]]] = {}
+        together: Resources = {}
         for part in self.resources:
-            columns = {"start_column": part.start_column, "column_count": part.column_count}
-            for pool, by_site in read_resources(part.data, shape, **columns).items():
+            found = read_resources(part.data, shape, start_column=part.start_column, column_count=part.column_count)
+            for pool, by_site in found.items():
                 mine = together.setdefault(pool, {})
                 mine.update({site: mine.get(site, frozenset()) | ids for site, ids in by_site.items()})
         return [*claims_of(together)]
@@ -204,21 +204,7 @@ def name_of(path: Path) -> str:
     return text[:NAME_CHARS_MAX] or "unnamed"
 
 
-def read_limited(path: Path, bytes_max: int) -> bytes:
-    """The bytes of a file that has not too many.
-
-    Raises:
-        Invalid: it has more.
-        OSError: it cannot be read.
-    """
-    with path.open("rb") as file:
-        data = file.read(bytes_max + 1)
-    if len(data) > bytes_max:
-        raise Invalid(f"{path} has more than the {bytes_max} bytes that are possible", facts={"path": str(path)})
-    return data
-
-
-def _find_resources(document: Mapping[str, object], find: Callable[[str], bytes] | None) -> tuple[Resources, ...]:
+def _find_resources(document: Mapping[str, object], find: Callable[[str], bytes] | None) -> tuple[ResourceFile, ...]:
     if "resources" not in document and "resources_hash" not in document:
         return ()
     place, told = document.get("resources"), document.get("resources_hash")
@@ -235,8 +221,8 @@ def _find_resources(document: Mapping[str, object], find: Callable[[str], bytes]
     else:
         data = find(place)
     if hash_text(data) != told:
-        raise _wrong(f"its resources are not those it was written with: run rmctl compile again, for {place[:80]!r}")
-    return (Resources(data),)
+        raise _wrong(f"its resources ({place[:40]}) are not those that it was written with; compile again")
+    return (ResourceFile(data),)
 
 
 def _check_keys(what: str, table: object, known: set[str] | None) -> None:
@@ -273,7 +259,7 @@ def _check_shapes(shapes: Mapping[str, tuple[int, ...]]) -> None:
 
 
 def _quoted(text: str) -> str:
-    """A TOML string: as JSON, but for pairs of surrogates, which TOML does not know, and DEL, which it does not bear."""
+    """A TOML string: as JSON, but for pairs of surrogates, which TOML does not know, and for DEL, which it escapes."""
     return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 

@@ -7,10 +7,11 @@ Layout (XRT ``xclbin.h``, structs axlf, axlf_header, axlf_section_header; little
    12  28 bytes reserved              416  16 bytes uuid                        4  16 bytes name
    40  256 bytes key block            448  u32 count of sections               24  u64 offset, u64 size
 
-A signature, where there is one (its length is not -1), is the file's last bytes and counts in its length. Sections begin
-at multiples of 8. AIE_RESOURCES (29) is a driver's resource file for the whole array. Each AIE_RESOURCES_BIN (34) is one
-for some columns: a struct aie_resources_bin of 76 bytes, then strings and the file, by offsets from the section's begin;
-where it starts and how wide it is are decimal strings too (XRT ``SectionAIEResourcesBin.cxx``, ``zocl_aie.c``).
+A signature, where there is one (its length is not -1), is the file's last bytes and counts in its length. Sections
+begin at multiples of 8. AIE_RESOURCES (29) is a driver's resource file for the whole array. Each AIE_RESOURCES_BIN (34)
+is one for some columns: a struct aie_resources_bin of 76 bytes, then strings and the file, by offsets from the
+section's begin; where it starts and how wide it is are decimal strings too (XRT ``SectionAIEResourcesBin.cxx`` and
+``zocl_aie.c``).
 
 A reservation that was packed has a note beside its resources: VENDER_METADATA (31), named ``leasehold``, 48 bytes of
 struct vender_metadata, a name and a text.
@@ -20,6 +21,7 @@ import struct
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from leasehold.errors import Invalid
 
@@ -45,8 +47,8 @@ _NAME_BYTES_MAX = 15  # in the table; the name in the section itself is the whol
 class ResourceSection:
     """A driver's resource file inside an xclbin.
 
-    One of the kind ``AIE_RESOURCES`` is for the whole array and has no columns. One of the kind ``AIE_RESOURCES_BIN`` is
-    for ``column_count`` columns from ``start_column`` on, and has a name that no other in its xclbin has.
+    One of the kind ``AIE_RESOURCES`` is for the whole array and has no columns. One of the kind ``AIE_RESOURCES_BIN``
+    is for ``column_count`` columns from ``start_column`` on, and has a name that no other in its xclbin has.
     """
 
     kind: int
@@ -115,8 +117,8 @@ def read_note(data: bytes) -> str | None:
 def write_xclbin(resources: Iterable[ResourceSection], base: bytes | None = None, *, note: str | None = None) -> bytes:
     """An xclbin with ``resources``: a new one, or ``base`` with its own resources and its note replaced.
 
-    Of ``base`` its header, its uuid too, and its other sections are kept, in their order. What no section refers to, such
-    as the mirror of the headers that xclbinutil puts behind them, is left out: its offsets would be wrong.
+    Of ``base`` its header, its uuid too, and its other sections are kept, in their order. What no section refers to,
+    such as the mirror of the headers that xclbinutil puts behind them, is left out: its offsets would be wrong.
 
     Raises:
         Invalid: ``base`` is no xclbin or is signed; resources that no xclbin can have.
@@ -158,16 +160,23 @@ def _sections(data: bytes) -> list[_Section]:
     first, end = _HEADER_BYTES + count * _SECTION.size, length - (_signature_bytes(data) or 0)
     if count > SECTIONS_MAX or first > end:
         raise _wrong(f"its header counts {count} sections, more than its {length} bytes can have")
+    return _table(data, count, first=first, end=end)
+
+
+def _table(data: bytes, count: int, *, first: int, end: int) -> list[_Section]:
+    """The sections of the table; what they refer to lies in ``[first, end)``, and no byte is in two of them."""
     found, taken = [], []
     for number in range(count):
         kind, name, offset, size = _SECTION.unpack_from(data, _HEADER_BYTES + number * _SECTION.size)
         if size and (offset < first or offset + size > end):
-            raise _wrong(f"section {number} (kind {kind}): bytes {offset} to {offset + size} are not in {first} to {end}")
+            raise _wrong(
+                f"section {number} (kind {kind}): bytes {offset} to {offset + size} are not in {first} to {end}"
+            )
         found.append(_Section(number, kind, name, bytes(data[offset : offset + size]) if size else b""))
         if size:
             taken.append((offset, offset + size, number))
     taken.sort()
-    for (_, stop, one), (start, _, other) in zip(taken, taken[1:], strict=False):
+    for (_, stop, one), (start, _, other) in pairwise(taken):
         if start < stop:
             raise _wrong(f"sections {one} and {other} both have byte {start}")
     return found
@@ -250,9 +259,9 @@ def _check_to_write(one: ResourceSection) -> None:
         raise Invalid(f"resources are of the kind {AIE_RESOURCES}, or of {AIE_RESOURCES_BIN} with their columns")
     if not one.data:
         raise Invalid("resources of no bytes cannot be written")
-    if one.start_column is not None and one.column_count is not None:
-        if min(one.start_column, one.column_count - 1) < 0 or one.start_column + one.column_count > COLUMNS_MAX:
-            raise Invalid(f"{one.column_count} columns from {one.start_column} on; an array has 1 to {COLUMNS_MAX}")
+    start, width = one.start_column or 0, 1 if one.column_count is None else one.column_count
+    if start < 0 or width < 1 or start + width > COLUMNS_MAX:
+        raise Invalid(f"{width} columns from {start} on; an array has 1 to {COLUMNS_MAX}")
     if "\0" in one.name or len(one.name.encode()) > STRING_BYTES_MAX:
         raise Invalid(f"a section's name has up to {STRING_BYTES_MAX} bytes, and no NUL, not {one.name!r}")
 

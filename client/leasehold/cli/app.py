@@ -14,6 +14,7 @@ from rich.text import Text
 from leasehold import Card, Client, DaemonUnavailable, LeaseholdError, LeaseInfo, PoolStatus
 from leasehold.cli.admin import revoke
 from leasehold.cli.claims import claim_options, claims_of
+from leasehold.cli.compile import compile_command
 from leasehold.cli.map import draw_map, map_json
 from leasehold.cli.output import (
     EXIT_NO_DAEMON,
@@ -24,6 +25,7 @@ from leasehold.cli.output import (
     table,
     user_name,
 )
+from leasehold.cli.pack import pack
 from leasehold.cli.plan import plan
 from leasehold.cli.run import run
 from leasehold.quantity import duration_text, size_text
@@ -55,6 +57,8 @@ def app(ctx: click.Context, address: str | None) -> None:
 
 app.add_command(run)
 app.add_command(plan)
+app.add_command(compile_command)
+app.add_command(pack)
 app.add_command(revoke)
 
 

@@ -3,8 +3,8 @@
 import json
 import pwd
 import sys
-from collections.abc import Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any, Literal
 
 import click
@@ -28,6 +28,16 @@ def console() -> Console:
 def error_console() -> Console:
     """Where progress and errors go."""
     return Console(stderr=True, markup=False, emoji=False, highlight=False)
+
+
+@contextmanager
+def files_named() -> Iterator[None]:
+    """Tells of a file that cannot be read or written in one line."""
+    try:
+        yield
+    except OSError as fault:
+        where = f"{fault.filename}: " if fault.filename else ""
+        raise click.ClickException(f"{where}{fault.strerror or fault}") from fault
 
 
 def say_json(value: Any) -> None:  # noqa: ANN401 - JSON

@@ -23,8 +23,10 @@ all: check test
 demo: .venv/.models
 	@$(BIN)/python -m demo
 
+# A file's tests run in one process, and files side by side. Those that start daemons and wait come before the last ones,
+# so that no process is left alone with a long file at the end.
 test: .venv/.models
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 # make sim SEEDS=10000, or make sim SEED=123 for one of them with everything that happens in it.
 SEEDS ?= 1000

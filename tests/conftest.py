@@ -1,4 +1,4 @@
-"""What every test may ask for: a daemon of the module's own, and a client of it; and what all their processes inherit."""
+"""What every test may ask for: a daemon of the module's own, and a client of it; what all its processes inherit."""
 
 import os
 import signal

@@ -13,7 +13,7 @@ from leasehold.claims import Claim, Site, claims_to, site_text
 from leasehold.errors import refused
 from leasehold.quantity import parse_size
 from rm.core.claims import Asker, Wish
-from rm.core.errors import Refusal
+from rm.core.errors import InvalidRequest, Refusal
 from rm.core.events import Extended, Granted, LeaseEnded, Request, UnitsReturned
 from rm.core.ledger import Ledger
 from rm.core.profile import Profile
@@ -21,6 +21,7 @@ from rm.core.report import differences
 from rm.core.types import CardId, Holder, LeaseId, PoolName, SessionId, SiteName
 from rm.devices.profiles import load_profile
 from rm.service import convert
+from rmapi.v1 import types_pb2
 
 _SESSION = SessionId("local")
 MEMORY_DEFAULT = "1GiB"
@@ -136,6 +137,20 @@ class Manager:
             card = self._ledger.cards[CardId("0")]
             pools = [convert.pool_to(pool, waiter_count=0, used_bytes=0) for pool in card.pools.values()]
             return [card_from(convert.card_to(card, pools))]
+
+    def bitmap(self, pool: str, card: str | None = None) -> types_pb2.PoolBitmap:
+        """The bits of a pool, as their message; as ``Client.bitmap`` tells it.
+
+        Raises:
+            Invalid: no such card or pool.
+        """
+        with self._lock, _Told():
+            here = self._ledger.card_of(CardId(card or "0"))
+            found = here.pools.get(PoolName(pool))
+            if found is None:
+                text = f"card {here.id} has no pool {pool!r}; it has {', '.join(here.pools)}"
+                raise InvalidRequest(text, pool=pool)
+            return convert.bitmap_to(here, found, convert.pool_to(found, waiter_count=0, used_bytes=0))
 
     def check(self) -> list[str]:
         """Compares the bitmaps with the leases; one sentence a difference."""

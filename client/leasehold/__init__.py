@@ -30,6 +30,7 @@ from leasehold.errors import (
     StoreFull,
     TimedOut,
     WindowInUse,
+    WrongState,
 )
 from leasehold.lease import Lease
 from leasehold.stream import Stream, Task
@@ -67,5 +68,6 @@ __all__ = [
     "Units",
     "Window",
     "WindowInUse",
+    "WrongState",
     "connect",
 ]

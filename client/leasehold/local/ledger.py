@@ -14,7 +14,7 @@ from rm.core.card import Allotment
 from rm.core.card import Card as CoreCard
 from rm.core.claims import Asker, Wish
 from rm.core.claims import Claim as CoreClaim
-from rm.core.errors import Refusal
+from rm.core.errors import InvalidRequest, Refusal
 from rm.core.events import Event, Extended, Granted, LeaseEnded, Request, UnitsReturned
 from rm.core.lease import Lease
 from rm.core.ledger import Ledger
@@ -26,6 +26,7 @@ from rm.core.types import CardId, Holder, LeaseId, PoolName, SessionId, SiteName
 from rm.devices.profiles import load_profile
 from rm.service import convert
 from rm.service.system import claims_of
+from rmapi.v1 import types_pb2
 
 MEMORY_DEFAULT = "1GiB"
 _SESSION = SessionId("local")
@@ -214,6 +215,20 @@ class LocalLedger:
         with self._lock:
             pools = [convert.pool_to(pool, waiter_count=0, used_bytes=0) for pool in self.card.pools.values()]
             return [card_from(convert.card_to(self.card, pools))]
+
+    def bitmap(self, pool: str, card: str | None = None) -> types_pb2.PoolBitmap:
+        """The bits of a pool, as their message; as ``Client.bitmap`` tells it.
+
+        Raises:
+            Invalid: no such card or pool.
+        """
+        with self._changing():
+            here = self._ledger.card_of(CardId(card or "0"))
+            found = here.pools.get(PoolName(pool))
+            if found is None:
+                there = ", ".join(here.pools)
+                raise InvalidRequest(f"card {here.id} has no pool {pool!r}; it has {there}", pool=pool)
+            return convert.bitmap_to(here, found, convert.pool_to(found, waiter_count=0, used_bytes=0))
 
     def check(self) -> list[str]:
         """Compares the bitmaps with the leases; one sentence a difference."""

@@ -5,6 +5,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+from leasehold import calls
 from leasehold.aie.array import ArrayShape
 from leasehold.card import Card, LeaseInfo, ReservationInfo, card_from, lease_info_from, reservation_info_from
 from leasehold.claims import Claim, Site, claims_to, site_text
@@ -90,8 +91,10 @@ class LocalLedger:
             Refused: one of its kinds says why; nothing was taken.
         """
         with self._changing():
-            pools = self._pools_of(reservation)
             all_counts = {"cores": cores, "streams": streams, **counts}
+            found = [self._reservation_message(name) for name in self._ledger.reservations] if reservation else []
+            found = [one for one in found if reservation in {one.name, one.content_hash}]
+            pools = calls.whole_pools(found, reservation)
             messages = claims_to(claims, memory, all_counts, reservation, pools)
             return self._info(self._grant(convert.claims_from(messages), label=label))
 
@@ -149,15 +152,21 @@ class LocalLedger:
 
     # Reservations.
 
-    def reserve(
-        self, name: str, *claims: Claim, content_hash: str = "", replace: bool = False, **counts: float | None
+    def reserve_claims(
+        self,
+        name: str,
+        *claims: Claim,
+        memory: str | int | None = None,
+        content_hash: str = "",
+        replace: bool = False,
+        **counts: float | None,
     ) -> ReservationInfo:
         """Sets aside what is claimed under a name, all or nothing; finds what is there for the same ``content_hash``.
 
         Raises:
             Refused: one of its kinds says why; nothing was set aside.
         """
-        messages = claims_to(claims, None, counts)
+        messages = claims_to(claims, memory, counts)
         with self._changing():
             claimed = convert.claims_from(messages)
             wish = ReserveWish(name, claimed, self._asker, content_hash=content_hash, replaces=replace)
@@ -289,20 +298,14 @@ class LocalLedger:
                         for bit in range(run.start, run.stop):
                             yield allotment.pool, site, bit // spec.slices_per_unit
 
-    def _pools_of(self, reservation: str) -> list[str]:
-        if not reservation:
-            return []
-        specs = self._ledger.reservations
-        found = specs.get(reservation) or next(
-            (one for one in specs.values() if one.spec.content_hash == reservation), None
-        )
-        return [] if found is None else [str(name) for name in found.units]
-
     def _info(self, lease: Lease) -> LeaseInfo:
         return lease_info_from(convert.lease_to(lease, self.card))
 
     def _reservation_info(self, name: str) -> ReservationInfo:
-        return reservation_info_from(convert.reservation_to(self._ledger.reservations[name], self.card))
+        return reservation_info_from(self._reservation_message(name))
+
+    def _reservation_message(self, name: str) -> types_pb2.Reservation:
+        return convert.reservation_to(self._ledger.reservations[name], self.card)
 
 
 def _id(lease: LeaseInfo | str) -> LeaseId:

@@ -1,4 +1,4 @@
-"""Records that earlier versions wrote, as they lie on disks: they are read as what they are today, and never written."""
+"""Records that earlier versions wrote, as they lie on disks: read as what they are today, and never written."""
 
 import pytest
 

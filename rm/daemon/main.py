@@ -153,6 +153,9 @@ async def _serve(config: Config) -> int:
     """Serves until it is told to stop; answers the exit status."""
     _raise_descriptor_limit()
     stopped = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):  # before the store is opened: its end is orderly from then on
+        loop.add_signal_handler(number, stopped.set)
     backend = EmbeddedBackend(
         load_profile(config.profile),
         card_count=config.card_count,
@@ -162,9 +165,6 @@ async def _serve(config: Config) -> int:
     store, ledger = _open_store(config, backend)
     engine = Engine(ledger, store, backend, SystemClock(), on_failure=stopped.set)
     server = Server(engine, admin_uids=frozenset({0, os.geteuid()}), kills_to_fence=config.kills_to_fence)
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stopped.set)
     group_id = _group_id(config.group)
     starting = asyncio.create_task(
         server.start(config.run_directory, socket_mode=0o660 if config.group else 0o666, group_id=group_id)

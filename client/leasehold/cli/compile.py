@@ -49,6 +49,8 @@ def compile_command(design: Path, output: Path, as_json: bool) -> None:
         import leasehold.local  # noqa: F401 - to see whether it is there
     except ImportError:
         raise click.ClickException("compile runs the daemon's rules: pip install 'leasehold[daemon]'") from None
+    if not output.name.isprintable():
+        raise click.UsageError(f"-o {output.name!a}: a name with printable characters is needed")
     manifest_path = output.with_suffix(".toml")
     if output.suffix == ".toml" or design.resolve() in {output.resolve(), manifest_path.resolve()}:
         raise click.UsageError(

@@ -8,7 +8,7 @@ from rich.text import Text
 
 from leasehold.cli.output import error_console, files_named, say_json
 from leasehold.files import replace_file
-from leasehold.plan import check_holdable, measure
+from leasehold.plan import check_holdable, empty_card, measure
 from leasehold.quantity import size_text
 
 _EPILOG = """\b
@@ -40,6 +40,7 @@ def plan(model: Path, output: Path | None, shapes: tuple[str, ...], profile: str
         raise click.ClickException("plan runs the model: pip install 'leasehold[embedded,daemon]'") from None
     if not model.is_file():
         raise click.ClickException(f"there is no file {model}")
+    card = empty_card(profile)
     out = error_console()
     with out.status(Text(f"measuring {model.name}")) as progress:
 
@@ -50,7 +51,7 @@ def plan(model: Path, output: Path | None, shapes: tuple[str, ...], profile: str
         with files_named():
             found = measure(model, dict(_shape(text) for text in shapes), on_try=on_try)
     manifest = found.manifest(profile)
-    check_holdable(manifest)
+    check_holdable(manifest, card)
     text = f"# What {manifest.name} needs, measured by 'rmctl plan'.\n{manifest.to_toml()}"
     if as_json:
         say_json({name: getattr(found, name) for name in found.__dataclass_fields__} | {"profile": profile})

@@ -10,7 +10,7 @@
 ``leasehold.aio`` has the same names with ``await``; ``leasehold.testing`` a card for your own tests.
 """
 
-from leasehold.card import Allotment, Card, LeaseInfo, PoolStatus
+from leasehold.card import Allotment, Card, LeaseInfo, PoolStatus, ReservationInfo
 from leasehold.claims import Claim, Common, FirstOf, Ids, Run, Units
 from leasehold.client import Client, connect
 from leasehold.errors import (
@@ -30,8 +30,10 @@ from leasehold.errors import (
     StoreFull,
     TimedOut,
     WindowInUse,
+    WrongState,
 )
 from leasehold.lease import Lease
+from leasehold.statistics import SiteCounts
 from leasehold.stream import Stream, Task
 from leasehold.window import Window
 
@@ -59,7 +61,9 @@ __all__ = [
     "PoolStatus",
     "QuotaExceeded",
     "Refused",
+    "ReservationInfo",
     "Run",
+    "SiteCounts",
     "StoreFull",
     "Stream",
     "Task",
@@ -67,5 +71,6 @@ __all__ = [
     "Units",
     "Window",
     "WindowInUse",
+    "WrongState",
     "connect",
 ]

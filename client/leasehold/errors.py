@@ -99,6 +99,10 @@ class Closed(LeaseholdError):
     """The client, lease or stream was closed before it was used."""
 
 
+class WrongState(LeaseholdError):
+    """An object is in a state that does not allow what was asked of it; nothing was changed."""
+
+
 class WindowInUse(LeaseholdError, BufferError):
     """A window cannot be closed while arrays or buffers of it live."""
 

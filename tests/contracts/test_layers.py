@@ -32,6 +32,11 @@ TABLE = (
     Row("client/leasehold", f"leasehold {_GRPC}", "numpy onnxruntime click rich"),
     Row("client/leasehold/model.py", f"leasehold numpy onnxruntime {_GRPC}", "click rich"),
     Row("client/leasehold/cli", f"leasehold click rich {_GRPC}", "numpy onnxruntime"),
+    Row(
+        "client/leasehold/aie",
+        "leasehold.aie leasehold.card leasehold.claims leasehold.errors rmapi google.protobuf",
+        "leasehold.client leasehold.lease leasehold.local",
+    ),
     Row("client/leasehold/local", f"leasehold rm {_GRPC}", "numpy onnxruntime"),
     Row("client/leasehold/testing.py", f"leasehold rm {_GRPC}", "numpy onnxruntime"),
 )
@@ -72,6 +77,8 @@ def test_no_place_has_two_rows() -> None:
         ("client/leasehold/x.py", "class A:\n    import rich", "line 2: rich at the top"),
         ("client/leasehold/x.py", "try:\n    import click\nexcept ImportError:\n    pass", "line 2: click at the top"),
         ("client/leasehold/cli/x.py", "import numpy", "line 1: numpy at the top"),
+        ("client/leasehold/aie/x.py", "import rm.core", "line 1: rm.core"),
+        ("client/leasehold/aie/x.py", "from leasehold.local import Manager", "line 1: leasehold.local at the top"),
         ("rm/new/x.py", "import os", "no row covers it"),
     ],
 )
@@ -88,7 +95,7 @@ def test_a_wrong_arrow_is_found(name, text, fault) -> None:
         ("rm/daemon/x.py", "from leasehold import quantity\nimport rm.service.engine"),
         ("client/leasehold/x.py", "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import numpy"),
         ("client/leasehold/x.py", "async def f():\n    import onnxruntime"),
-        ("client/leasehold/local.py", "import rm.core.ledger"),
+        ("client/leasehold/local/x.py", "import rm.core.ledger"),
         ("client/leasehold/cli/x.py", "import click, rich.table"),
     ],
 )

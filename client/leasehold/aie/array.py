@@ -4,11 +4,11 @@ Words and numbers are the driver's (UG1642): tile types 0 (compute), 2 (shim: NO
 modules 0 (mem), 1 (core), 2 (pl); resource types in the order of ``RESOURCE_TYPES``.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
-from leasehold.claims import Site
+from leasehold.claims import Site, site_text
 from leasehold.errors import Invalid
 
 RESOURCE_TYPES = (
@@ -134,10 +134,49 @@ class ArrayShape:
             if module in {None, one.name.lower()}
         ]
 
-    def column_from(self, row: int) -> list[str]:
-        """The modules of one column's tiles from ``row`` upwards, as ``row,module``."""
-        by_row = {at: _MODULES[kind] for kind, rows in self.rows.items() for at in rows}
-        return [f"{at},{one.name.lower()}" for at in sorted(by_row) if at >= row for one in by_row[at]]
+    @property
+    def row_count(self) -> int:
+        """Rows of tiles, the shim's among them."""
+        return sum(len(rows) for rows in self.rows.values())
+
+    def sites_from(self, tiles: Iterable[tuple[int, int]] | None) -> set[str]:
+        """The sites of ``tiles`` and of all above them in their columns, no shim's: what loses its clock with theirs.
+
+        None means all.
+
+        Raises:
+            Invalid: there is no such tile.
+        """
+        lowest = self._rows_by_column(tiles, default=1)
+        return {site_text(tile) for tile in self.tiles() if tile[1] >= max(1, lowest.get(tile[0], self.row_count))}
+
+    def sites_up_to(self, tiles: Iterable[tuple[int, int]] | None) -> set[str]:
+        """The sites of ``tiles`` and of all below them in their columns: what must have a clock that they have one.
+
+        None means all.
+
+        Raises:
+            Invalid: there is no such tile.
+        """
+        highest = self._rows_by_column(tiles, default=self.row_count - 1, pick=max)
+        return {site_text(tile) for tile in self.tiles() if tile[1] <= highest.get(tile[0], -1)}
+
+    def _rows_by_column(
+        self,
+        tiles: Iterable[tuple[int, int]] | None,
+        *,
+        default: int,
+        pick: Callable[[int, int], int] = min,
+    ) -> dict[int, int]:
+        if tiles is None:
+            return dict.fromkeys(range(self.column_count), default)
+        found: dict[int, int] = {}
+        for column, row in tiles:
+            if not (0 <= column < self.column_count and 0 <= row < self.row_count):
+                text = f"there is no tile ({column}, {row}) in {self.column_count} columns and {self.row_count} rows"
+                raise Invalid(text, facts={"column": column, "row": row})
+            found[column] = pick(row, found.get(column, row))
+        return found
 
 
 def tile_of(site: Site) -> Tile:

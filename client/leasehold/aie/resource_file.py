@@ -9,7 +9,7 @@ bits. Padding is written as zero and ignored when read.
 import struct
 from collections.abc import Iterable, Mapping
 
-from leasehold.aie.array import ArrayShape, Region
+from leasehold.aie.array import ArrayShape, Region, tile_of
 from leasehold.claims import Ids
 from leasehold.errors import Invalid
 
@@ -27,13 +27,10 @@ def write_resources(shape: ArrayShape, held: Mapping[str, Mapping[str, Iterable[
     for region in shape.regions:
         bits = 0
         for site, ids in held.get(region.pool, {}).items():
-            column, row, module = site.split(",")
-            if (
-                module == region.module.name.lower()
-                and region.first_row <= int(row) < region.first_row + region.row_count
-            ):
+            column, row, module = tile_of(site)
+            if region.covers(row, module):
                 for unit in ids:
-                    bits |= 1 << region.bit(int(column), int(row), unit)
+                    bits |= 1 << region.bit(column, row, unit)
         word_count = _word_count(region, shape.column_count)
         parts.append(_WORD.pack(_key(region) | word_count << 16))
         parts.append(bits.to_bytes(word_count * _WORD.size, "little"))

@@ -1,8 +1,7 @@
 """The commands that look at a daemon."""
 
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
@@ -19,15 +18,19 @@ from leasehold.cli.map import draw_map, map_json
 from leasehold.cli.output import (
     EXIT_NO_DAEMON,
     EXIT_REFUSED,
+    as_json,
     console,
     number_text,
+    reading,
     say_json,
     table,
     user_name,
 )
 from leasehold.cli.pack import pack
 from leasehold.cli.plan import plan
+from leasehold.cli.reservations import dump, gate, reservations, reserve, ungate, unreserve
 from leasehold.cli.run import run
+from leasehold.cli.stats import stats
 from leasehold.quantity import duration_text, size_text
 from rmapi.v1 import resource_manager_pb2 as pb
 
@@ -40,7 +43,6 @@ Examples:
 """
 
 _WIDE_COLUMNS = 100
-as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
 @click.group(epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
@@ -60,6 +62,8 @@ app.add_command(plan)
 app.add_command(compile_command)
 app.add_command(pack)
 app.add_command(revoke)
+for _command in (reservations, reserve, unreserve, stats, dump, gate, ungate):
+    app.add_command(_command)
 
 
 def run_app() -> None:
@@ -79,17 +83,6 @@ def run_app() -> None:
         sys.exit(EXIT_REFUSED)
     except BrokenPipeError:  # the reader of our output has seen enough
         sys.stderr.close()
-
-
-@contextmanager
-def reading(connect: Callable[[], Client]) -> Iterator[Client]:
-    """A client that needs no session, and fails at once where no daemon is there."""
-    client = connect()
-    client.check_reachable()
-    try:
-        yield client
-    finally:
-        client.close()
 
 
 @app.command()

@@ -3,7 +3,7 @@
 import json
 import pwd
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, Literal
 
@@ -13,10 +13,24 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from leasehold import Client
+
 EXIT_REFUSED = 1
 EXIT_NO_DAEMON = 69
 _FOLDED, _CUT = {"LABEL", "UNITS"}, {"COMMAND"}
+as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 _WIDTH_OF_PIPE = 200  # a pipe has no width: enough that no cell is cut
+
+
+@contextmanager
+def reading(connect: Callable[[], Client]) -> Iterator[Client]:
+    """A client that needs no session, and fails at once where no daemon is there."""
+    client = connect()
+    client.check_reachable()
+    try:
+        yield client
+    finally:
+        client.close()
 
 
 def console() -> Console:

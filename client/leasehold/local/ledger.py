@@ -5,6 +5,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+from leasehold import calls
 from leasehold.aie.array import ArrayShape
 from leasehold.card import Card, LeaseInfo, ReservationInfo, card_from, lease_info_from, reservation_info_from
 from leasehold.claims import Claim, Site, claims_to, site_text
@@ -14,7 +15,7 @@ from rm.core.card import Allotment
 from rm.core.card import Card as CoreCard
 from rm.core.claims import Asker, Wish
 from rm.core.claims import Claim as CoreClaim
-from rm.core.errors import Refusal
+from rm.core.errors import InvalidRequest, Refusal
 from rm.core.events import Event, Extended, Granted, LeaseEnded, Request, UnitsReturned
 from rm.core.lease import Lease
 from rm.core.ledger import Ledger
@@ -26,6 +27,7 @@ from rm.core.types import CardId, Holder, LeaseId, PoolName, SessionId, SiteName
 from rm.devices.profiles import load_profile
 from rm.service import convert
 from rm.service.system import claims_of
+from rmapi.v1 import types_pb2
 
 MEMORY_DEFAULT = "1GiB"
 _SESSION = SessionId("local")
@@ -89,8 +91,10 @@ class LocalLedger:
             Refused: one of its kinds says why; nothing was taken.
         """
         with self._changing():
-            pools = self._pools_of(reservation)
             all_counts = {"cores": cores, "streams": streams, **counts}
+            found = [self._reservation_message(name) for name in self._ledger.reservations] if reservation else []
+            found = [one for one in found if reservation in {one.name, one.content_hash}]
+            pools = calls.whole_pools(found, reservation)
             messages = claims_to(claims, memory, all_counts, reservation, pools)
             return self._info(self._grant(convert.claims_from(messages), label=label))
 
@@ -148,15 +152,21 @@ class LocalLedger:
 
     # Reservations.
 
-    def reserve(
-        self, name: str, *claims: Claim, content_hash: str = "", replace: bool = False, **counts: float | None
+    def reserve_claims(
+        self,
+        name: str,
+        *claims: Claim,
+        memory: str | int | None = None,
+        content_hash: str = "",
+        replace: bool = False,
+        **counts: float | None,
     ) -> ReservationInfo:
         """Sets aside what is claimed under a name, all or nothing; finds what is there for the same ``content_hash``.
 
         Raises:
             Refused: one of its kinds says why; nothing was set aside.
         """
-        messages = claims_to(claims, None, counts)
+        messages = claims_to(claims, memory, counts)
         with self._changing():
             claimed = convert.claims_from(messages)
             wish = ReserveWish(name, claimed, self._asker, content_hash=content_hash, replaces=replace)
@@ -214,6 +224,20 @@ class LocalLedger:
         with self._lock:
             pools = [convert.pool_to(pool, waiter_count=0, used_bytes=0) for pool in self.card.pools.values()]
             return [card_from(convert.card_to(self.card, pools))]
+
+    def bitmap(self, pool: str, card: str | None = None) -> types_pb2.PoolBitmap:
+        """The bits of a pool, as their message; as ``Client.bitmap`` tells it.
+
+        Raises:
+            Invalid: no such card or pool.
+        """
+        with self._changing():
+            here = self._ledger.card_of(CardId(card or "0"))
+            found = here.pools.get(PoolName(pool))
+            if found is None:
+                there = ", ".join(here.pools)
+                raise InvalidRequest(f"card {here.id} has no pool {pool!r}; it has {there}", pool=pool)
+            return convert.bitmap_to(here, found, convert.pool_to(found, waiter_count=0, used_bytes=0))
 
     def check(self) -> list[str]:
         """Compares the bitmaps with the leases; one sentence a difference."""
@@ -274,20 +298,14 @@ class LocalLedger:
                         for bit in range(run.start, run.stop):
                             yield allotment.pool, site, bit // spec.slices_per_unit
 
-    def _pools_of(self, reservation: str) -> list[str]:
-        if not reservation:
-            return []
-        specs = self._ledger.reservations
-        found = specs.get(reservation) or next(
-            (one for one in specs.values() if one.spec.content_hash == reservation), None
-        )
-        return [] if found is None else [str(name) for name in found.units]
-
     def _info(self, lease: Lease) -> LeaseInfo:
         return lease_info_from(convert.lease_to(lease, self.card))
 
     def _reservation_info(self, name: str) -> ReservationInfo:
-        return reservation_info_from(convert.reservation_to(self._ledger.reservations[name], self.card))
+        return reservation_info_from(self._reservation_message(name))
+
+    def _reservation_message(self, name: str) -> types_pb2.Reservation:
+        return convert.reservation_to(self._ledger.reservations[name], self.card)
 
 
 def _id(lease: LeaseInfo | str) -> LeaseId:

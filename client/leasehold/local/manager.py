@@ -3,12 +3,13 @@
 from collections.abc import Iterable, Sequence
 from hashlib import sha256
 
-from leasehold.aie.array import ArrayShape, PoolShape, tile_of
+from leasehold.aie.array import ArrayShape, PoolShape
 from leasehold.aie.resource_file import Resources, read_resources, write_resources
 from leasehold.card import ReservationInfo
 from leasehold.claims import Site, site_text
 from leasehold.errors import Invalid
 from leasehold.local.ledger import MEMORY_DEFAULT, LocalLedger
+from leasehold.statistics import SiteCounts, count_sites
 from rm.core.asks import units_of_ids
 from rm.core.bitmap import UnitBitmap
 from rm.core.claims import Common, Ids, PlainClaim, Run, Units
@@ -17,6 +18,7 @@ from rm.core.lease import Lease
 from rm.core.pool import Pool
 from rm.core.reservation import ReservationSpec
 from rm.core.types import PoolName, SiteName, UnitRange, UnitSet
+from rm.service import convert
 
 __all__ = ["MEMORY_DEFAULT", "Manager"]
 
@@ -132,6 +134,21 @@ class Manager(LocalLedger):
             pool, site = self._module(type, tile)
             return pool.reserved.at_site(site).count(1)
 
+    def statistics(self, type: str) -> list[SiteCounts]:  # noqa: A002
+        """How many units of a type are free, held and reserved at each tile, and whose they are.
+
+        Raises:
+            Invalid: no such type.
+        """
+        with self._changing():
+            pool = self._pool(type)
+            status = convert.pool_to(pool, waiter_count=0, used_bytes=0)
+            leases = [convert.lease_to(lease, self.card) for lease in self._ledger.leases.values()]
+            kept = [
+                convert.reservation_to(one, self.card, with_units=True) for one in self._ledger.reservations.values()
+            ]
+            return count_sites(convert.bitmap_to(self.card, pool, status), leases, kept)
+
     # Files.
 
     def dump(self, *, with_reserved: bool = False) -> bytes:
@@ -194,10 +211,7 @@ class Manager(LocalLedger):
             Invalid: no such tile.
         """
         with self._changing():
-            gated = set(self.card.gated_sites)
-            for column, row in self._tiles(tiles, lowest_row=1):
-                gated |= {SiteName(f"{column},{module}") for module in self._shape().column_from(max(row, 1))}
-            self._apply(self._ledger.decide_gate(self.card.id, sorted(gated)))
+            self._gate_exactly(set(self.card.gated_sites) | self._shape().sites_from(tiles))
 
     def ungate(self, tiles: Iterable[tuple[int, int]] | None = None) -> None:
         """Turns the clocks of tiles ``(column, row)``, and of those below them in their column, on; None means all.
@@ -206,11 +220,7 @@ class Manager(LocalLedger):
             Invalid: no such tile.
         """
         with self._changing():
-            gated = set(self.card.gated_sites)
-            for column, row in self._tiles(tiles, lowest_row=self._row_count() - 1):
-                above = {f"{column},{module}" for module in self._shape().column_from(row + 1)}
-                gated = {site for site in gated if tile_of(site)[0] != column or site in above}
-            self._apply(self._ledger.decide_gate(self.card.id, sorted(gated)))
+            self._gate_exactly(set(self.card.gated_sites) - self._shape().sites_up_to(tiles))
 
     # Inside.
 
@@ -256,18 +266,8 @@ class Manager(LocalLedger):
             )
         return self._array_shape
 
-    def _row_count(self) -> int:
-        return sum(len(rows) for rows in self._shape().rows.values())
-
-    def _tiles(self, tiles: Iterable[tuple[int, int]] | None, *, lowest_row: int) -> list[tuple[int, int]]:
-        columns, rows = self._shape().column_count, self._row_count()
-        if tiles is None:
-            return [(column, lowest_row) for column in range(columns)]
-        found = list(tiles)
-        for column, row in found:
-            if not (0 <= column < columns and 0 <= row < rows):
-                raise Invalid(f"there is no tile ({column}, {row}) in an array of {columns} columns and {rows} rows")
-        return found
+    def _gate_exactly(self, sites: Iterable[str]) -> None:
+        self._apply(self._ledger.decide_gate(self.card.id, sorted(map(SiteName, sites))))
 
     def _free_name(self, name: str) -> str:
         names = [name, *(f"{name}-{number}" for number in range(2, len(self._ledger.reservations) + 3))]

@@ -7,7 +7,7 @@ import click
 
 from leasehold.aie.design import DESIGN_BYTES_MAX, Compiled, Design, compile_design, read_design
 from leasehold.card import Allotment
-from leasehold.cli.output import console, files_named, say_json, table
+from leasehold.cli.output import as_json, console, files_named, say_json, table
 from leasehold.errors import Refused
 from leasehold.files import read_limited, replace_file
 
@@ -39,7 +39,7 @@ _TILES_SHOWN = 3
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path), required=True, metavar="NAME.bin", help="Resource file to write."
 )
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@as_json
 def compile_command(design: Path, output: Path, as_json: bool) -> None:
     """Compiles an array DESIGN to an AI Engine resource file, and a manifest NAME.toml beside it.
 

@@ -5,9 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import leasehold
-from leasehold import Invalid
-from leasehold.aie import design
-from leasehold.aie.design import DESIGN_BYTES_MAX, PATTERNS_PER_USE_MAX, USES_MAX, compile_design, read_design
+from leasehold import Invalid, design
+from leasehold.design import DESIGN_BYTES_MAX, PATTERNS_PER_USE_MAX, USES_MAX, compile_design, read_design
 from leasehold.local import Manager
 from leasehold.manifest import hash_text
 from support.strategies import SAME_EVERY_RUN

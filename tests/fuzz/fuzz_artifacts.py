@@ -12,8 +12,8 @@ from pathlib import Path
 import atheris
 
 with atheris.instrument_imports(include=["leasehold"]):
-    from leasehold import artifact, manifest
-    from leasehold.aie import design, xclbin
+    from leasehold import artifact, design, manifest
+    from leasehold.aie import xclbin
     from leasehold.errors import Refused
 from support.onnx_models import entry, model
 from support.xclbins import container, resources_bin

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import click
 
-from leasehold.aie.design import DESIGN_BYTES_MAX, Compiled, Design, compile_design, read_design
 from leasehold.card import Allotment
 from leasehold.cli.output import as_json, console, files_named, say_json, table
+from leasehold.design import DESIGN_BYTES_MAX, Compiled, Design, compile_design, read_design
 from leasehold.errors import Refused
 from leasehold.files import read_limited, replace_file
 

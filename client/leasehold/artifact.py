@@ -3,8 +3,9 @@
 What is packed into a model is its manifest, an array's resources in it, under the key ``leasehold.reservation``. Into
 an xclbin go the resources, as section AIE_RESOURCES, which XRT reads too, and the manifest beside them.
 
-An artifact's content hash is that of its bytes without what can be packed into it: packing does not change it, and
-every other change does. A model's external data is no part of it. A reservation of another hash is stale.
+An artifact's content hash is that of its bytes without what can be packed into it: packing does not change it, nor does
+signing an xclbin, and every other change does. A model's external data is no part of it. A reservation of another hash
+is stale.
 """
 
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ from leasehold.aie.xclbin import (
     ResourceSection,
     read_note,
     read_xclbin,
+    strip_xclbin,
     write_xclbin,
 )
 from leasehold.errors import Invalid
@@ -40,7 +42,7 @@ def content_hash_of(path: Path) -> str:
     """
     if _is_xclbin(path):
         with _named(path):
-            return hash_text(write_xclbin((), _read_xclbin_file(path)))
+            return hash_text(strip_xclbin(_read_xclbin_file(path)))
     with path.open("rb") as file:
         return f"sha256:{hash_without(file, find_entries(file, RESERVATION_KEY))}"
 
@@ -160,7 +162,7 @@ def _read_packed_xclbin(path: Path) -> Manifest | None:
     parts = [ResourceFile(one) for one in whole] or [
         ResourceFile(one.data, one.start_column or 0, one.column_count) for one in sections
     ]
-    return Manifest(name_of(path), hash_text(write_xclbin((), data)), resources=tuple(parts))
+    return Manifest(name_of(path), hash_text(strip_xclbin(data)), resources=tuple(parts))
 
 
 def _is_xclbin(path: Path) -> bool:

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import struct
 import tracemalloc
 from contextlib import suppress
 from dataclasses import replace
@@ -124,6 +125,20 @@ def test_an_xclbin_has_them_as_its_section(tmp_path):
     assert content_hash_of(other) != packed.content_hash
     with pytest.raises(Invalid, match="another content"):
         check_fresh(other, packed)
+
+
+def test_an_xclbin_that_was_signed_after_it_was_packed_is_fresh_and_not_packed_again(tmp_path):
+    file = tmp_path / "fir.xclbin"
+    file.write_bytes(container([(18, b"", b"pdi")]))
+    packed = pack(file, for_array())
+    signed = bytearray(file.read_bytes() + b"s" * 64)
+    signed[8:12], signed[304:312] = struct.pack("<i", 64), struct.pack("<Q", len(signed))
+    file.write_bytes(signed)
+
+    assert read_fresh(file) == packed
+    with pytest.raises(Invalid, match=r"fir\.xclbin: this xclbin is signed"):
+        pack(file, for_array())
+    assert file.read_bytes() == signed
 
 
 def test_an_xclbin_whose_section_was_exchanged_is_refused(tmp_path):

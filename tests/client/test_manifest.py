@@ -194,6 +194,15 @@ def test_the_length_of_a_manifest_has_an_edge(tmp_path):
         Manifest.from_toml(file.read_text())
 
 
+def test_what_would_be_too_long_to_be_read_again_is_not_written():
+    inline = Manifest("fir", HASH, resources=(ResourceFile(bytes(MANIFEST_BYTES_MAX * 3 // 4 - 512)),))
+    assert Manifest.from_toml(inline.to_toml()) == inline
+    longer = replace(inline, resources=(ResourceFile(bytes(MANIFEST_BYTES_MAX * 3 // 4)),))
+    with pytest.raises(Invalid, match="more than"):
+        longer.to_toml()
+    assert len(longer.to_toml("fir.bin")) < 400
+
+
 def test_a_file_s_name_becomes_a_name(tmp_path):
     assert name_of(tmp_path / "ocr v2.onnx") == "ocr v2"
     assert name_of(tmp_path / ("x" * 100 + ".onnx")) == "x" * NAME_CHARS_MAX

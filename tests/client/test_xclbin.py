@@ -13,9 +13,11 @@ from leasehold.aie.xclbin import (
     AIE_RESOURCES,
     AIE_RESOURCES_BIN,
     COLUMNS_MAX,
+    SECTIONS_MAX,
     ResourceSection,
     read_note,
     read_xclbin,
+    strip_xclbin,
     write_xclbin,
 )
 from support.strategies import SAME_EVERY_RUN
@@ -210,6 +212,22 @@ def test_a_file_that_is_cut_off_anywhere_is_refused():
             read_xclbin(data[:length])
 
 
+def test_stripping_leaves_the_same_bytes_whatever_was_there():
+    bare = container(OTHERS)
+    forms = [write_xclbin([WHOLE], bare), write_xclbin([PART], bare, note="text"), container(OTHERS, tail=b"MIRROR")]
+    forms += [container(OTHERS, signature=b"s" * 64), container([(29, b"", IMAGE), *OTHERS], signature=b"")]
+    assert {strip_xclbin(form) for form in forms} == {strip_xclbin(bare)}
+    assert strip_xclbin(container(OTHERS[:2])) != strip_xclbin(bare)
+    with pytest.raises(Invalid):
+        strip_xclbin(bare[:-1])
+
+
+def test_the_number_of_sections_has_an_edge():
+    assert read_xclbin(container([(0, b"", b"")] * SECTIONS_MAX)) == []
+    with pytest.raises(Invalid, match="counts 65537 sections"):
+        read_xclbin(container([(0, b"", b"")] * (SECTIONS_MAX + 1)))
+
+
 def test_the_size_of_an_xclbin_has_a_limit(monkeypatch):
     data = write_xclbin([WHOLE])
     monkeypatch.setattr(xclbin, "XCLBIN_BYTES_MAX", len(data))
@@ -278,6 +296,6 @@ def test_no_bytes_crash_the_reader(data):
     if data.draw(st.booleans()):  # few get past a wrong length
         del changed[data.draw(st.integers(HEADER_BYTES, len(changed))) :]
         struct.pack_into("<Q", changed, 304, len(changed))
-    for read in (read_xclbin, read_note, lambda found: write_xclbin((), found)):
+    for read in (read_xclbin, read_note, strip_xclbin):
         with suppress(Invalid):
             read(bytes(changed))

@@ -94,7 +94,7 @@ class AdminSteps:
         if self.world.serving is None:
             return False
         card = self.random.choice(self.world.hardware.cards).id
-        sites = self.random.choice(((), (), (A,), (B,), (A, B)))
+        sites = self.random.choice(((), (), (), (A,), (B,), (A, B)))
 
         async def ask(engine: Engine) -> int:
             with engine.commits:

@@ -18,8 +18,8 @@ def some_claims(random: Random, reservations: list[str]) -> tuple[Claim, ...]:
 def _some_claim(random: Random, reservations: list[str]) -> Claim:
     if reservations and random.random() < 0.3:
         name = random.choice(reservations)
-        wholes = (Whole(U, name), Whole(CH, name), Whole(MEM, name))
-        return random.choice((Units(U, 1, reservation=name), Units(U, 2, reservation=name), Ids(U, (4,)), *wholes))
+        whole = Whole(random.choice((U, U, CH, MEM)), name)
+        return random.choice((Units(U, 1, reservation=name), Units(U, 2, reservation=name), Ids(U, (4,)), whole))
     match random.randrange(8):
         case 0 | 1:
             return Units(U, random.randint(1, 3))

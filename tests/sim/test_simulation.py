@@ -20,7 +20,7 @@ AT_LEAST = {
     "Reserved": 300,
     "SitesGated": 100,
     "acquire: Lease": 1_000,
-    "acquire: LeaseGone": 5,
+    "acquire: LeaseGone": 2,
     "acquire: PoolExhausted": 100,
     "acquire: StoreFull": 20,
     "acquire: WaitTimedOut": 50,

@@ -19,6 +19,7 @@ from support.strategies import HASHES, RESERVATIONS, SITES, claims_on
 askers = st.sampled_from(ASKERS)
 picks = st.integers(0, 30)
 profiles = st.sampled_from(("", "", "test", "other"))
+gatings = st.sampled_from([(), (), *((site,) for site in SITES), SITES[1::2], SITES[:1], (SITES[0], SiteName("odd"))])
 ways = st.tuples(st.sampled_from(("", "", *HASHES)), profiles, st.booleans(), st.booleans())
 
 
@@ -145,22 +146,16 @@ class ReservationRules(Comparison):
 
     # Clocks.
 
-    @rule(
-        which=picks,
-        few=st.sampled_from([0, 0, 0, 1, 1, 3]),
-        sites=st.lists(st.sampled_from((*SITES, *SITES, "elsewhere")), max_size=3),
-    )
-    def gate(self, which: int, few: int, sites: list[str]) -> None:
-        """Turns the clocks of a few sites off; often of one or none, so that most run."""
+    @rule(which=picks, sites=gatings)
+    def gate(self, which: int, sites: tuple[SiteName, ...]) -> None:
+        """Turns the clocks of a few sites off, and those of all others on."""
         card = self.cards[which % len(self.cards)].id
-        named = sites[:few]
         event = self.decide(
-            lambda: self.model.may_gate(card, named),
-            lambda: self.ledger.decide_gate(card, [SiteName(site) for site in named]),
+            lambda: self.model.may_gate(card, list(sites)), lambda: self.ledger.decide_gate(card, sites)
         )
         if not isinstance(event, Refusal):
-            agree("gated", event, SitesGated(card, tuple(sorted(set(named)))))
-            self.model.gated[card] = set(named)
+            agree("gated", event, SitesGated(card, tuple(sorted(sites))))
+            self.model.gated[card] = set(sites)
             self.apply(event)
 
     def _card_or_any(self, which: int) -> CardId | None:

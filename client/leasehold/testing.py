@@ -103,7 +103,7 @@ class FakeClient:
         if reservation and calls.is_whole(claims, memory, all_counts):
             with self._changed:
                 found = [self._reservation_message(one.name) for one in self.reservations(reservation)]
-                reserved_pools = calls.whole_pools(found, reservation)
+                reserved_pools = calls.whole_pools(found, reservation, card)
         request = calls.acquire_request(
             1,
             claims,

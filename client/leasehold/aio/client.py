@@ -6,7 +6,7 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 import grpc
 
@@ -19,15 +19,12 @@ from leasehold.base_client import BaseClient
 from leasehold.card import Card, LeaseInfo, ReservationInfo, card_from, lease_info_from, reservation_info_from
 from leasehold.channel import CALL_S, FORGO_S, OPTIONS, Attempts, SessionUnknown, target
 from leasehold.claims import Claim
-from leasehold.errors import Closed, LeaseholdError, LeaseLost, NotFound, NotOwner, Refused
+from leasehold.errors import Closed, Invalid, LeaseholdError, LeaseLost, NotFound, NotOwner, Refused
 from leasehold.forks import calls_under_way
 from leasehold.reservable import manifest_of
 from rmapi.v1 import resource_manager_pb2 as pb
 from rmapi.v1 import resource_manager_pb2_grpc as pb_grpc
 from rmapi.v1 import types_pb2
-
-if TYPE_CHECKING:
-    pass
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -74,7 +71,7 @@ class Client(BaseClient):
         all_counts = {"cores": cores, "streams": streams, **counts}
         reserved_pools: list[str] = []
         if reservation and calls.is_whole(claims, memory, all_counts):
-            reserved_pools = calls.whole_pools(await self._reservation_messages(reservation), reservation)
+            reserved_pools = calls.whole_pools(await self._reservation_messages(reservation), reservation, card)
         request = calls.acquire_request(
             next(self._request_ids),
             claims,
@@ -175,11 +172,11 @@ class Client(BaseClient):
         return [reservation_info_from(one) for one in await self._reservation_messages(key)]
 
     async def _array_shape(self, card: str | None) -> ArrayShape:
-        cards = [one for one in await self.cards() if card in {None, one.id}]
+        first = next((one for one in await self.cards() if card in {None, one.id}), None)
+        if first is None:
+            raise Invalid(f"there is no card {card!r}", facts={"card": card or ""})
         requests = [
-            pb.GetBitmapRequest(card=card or "", pool=pool.name)
-            for pool in (cards[0].pools if cards else ())
-            if pool.name in RESOURCE_TYPES
+            pb.GetBitmapRequest(card=first.id, pool=pool.name) for pool in first.pools if pool.name in RESOURCE_TYPES
         ]
         bitmaps = [await self._call("GetBitmap", request, needs_session=False) for request in requests]
         return ArrayShape.of(pool_shape_of(one.bitmap) for one in bitmaps)

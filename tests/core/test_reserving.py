@@ -26,6 +26,7 @@ from support.books import (
     reserve,
     reserve_claims,
     snapshot,
+    spots,
 )
 
 OWNER, STRANGER = asker("s1"), asker("s2", uid=1001)

@@ -206,6 +206,21 @@ def test_combo_set_events(device, operator_count):
     combo.configure([ACTIVE] * 4, ["or", "and_not", "or_not"][:operator_count])
     assert combo.is_configured
     assert (len(combo.events), len(combo.operators)) == (4, operator_count)
+    combo.reserve()
+    assert [event.name for event in combo.results] == [f"COMBO_EVENT_{n}_CORE" for n in range(operator_count)]
+    if operator_count == 3:
+        assert combo.event == combo.results[2]
+    else:
+        with pytest.raises(Invalid, match="third operator"):
+            _ = combo.event
+
+
+def test_combo_of_the_upper_slots_raises_the_second_event(device):
+    lower, upper = ComboEvent(device, CORE), ComboEvent(device, CORE)
+    reserve_all([lower, upper])
+    upper.configure([ACTIVE, ACTIVE], ["or"])
+    assert (upper.results, lower.results) == ((upper.event,), ())
+    assert upper.event.name == "COMBO_EVENT_1_CORE"
 
 
 # groupevent

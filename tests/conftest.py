@@ -1,8 +1,18 @@
-"""What every test may ask for: a daemon of the module's own, and a client of it."""
+"""What every test may ask for: a daemon of the module's own, and a client of it; what all its processes inherit."""
+
+import os
+import signal
 
 import pytest
 
 from support.daemon import Daemon, is_all_free
+
+
+def pytest_configure() -> None:
+    """Sets what the processes inherit that tests start: they hear Ctrl-C, and do not each compile the package anew."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell has it for what it starts in its background
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 
 @pytest.fixture(scope="module")

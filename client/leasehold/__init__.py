@@ -10,7 +10,7 @@
 ``leasehold.aio`` has the same names with ``await``; ``leasehold.testing`` a card for your own tests.
 """
 
-from leasehold.card import Allotment, Card, LeaseInfo, PoolStatus
+from leasehold.card import Allotment, Card, LeaseInfo, PoolStatus, ReservationInfo
 from leasehold.claims import Claim, Common, FirstOf, Ids, Run, Units
 from leasehold.client import Client, connect
 from leasehold.errors import (
@@ -33,6 +33,7 @@ from leasehold.errors import (
     WrongState,
 )
 from leasehold.lease import Lease
+from leasehold.statistics import SiteCounts
 from leasehold.stream import Stream, Task
 from leasehold.window import Window
 
@@ -60,7 +61,9 @@ __all__ = [
     "PoolStatus",
     "QuotaExceeded",
     "Refused",
+    "ReservationInfo",
     "Run",
+    "SiteCounts",
     "StoreFull",
     "Stream",
     "Task",

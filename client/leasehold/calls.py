@@ -1,7 +1,7 @@
 """Requests out of what users say. Shared by the blocking and the ``await`` client."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
@@ -35,8 +35,12 @@ def acquire_request(
     priority: int,
     ttl: str | float | None,
     label: str,
+    reservation: str = "",
+    reserved_pools: Iterable[str] = (),
 ) -> pb.AcquireRequest:
     """The request to acquire, without its wait. ``ttl`` may be ``math.inf``: no keepalive is expected.
+
+    What is given by keyword comes from ``reservation``; where nothing is, all that it has of ``reserved_pools``.
 
     Raises:
         Invalid: a value that no request can have.
@@ -45,7 +49,7 @@ def acquire_request(
         raise Invalid(f"priorities are not served yet: leave out priority={priority}")
     request = pb.AcquireRequest(
         request_id=request_id,
-        claims=claims_to(claims, memory, counts),
+        claims=claims_to(claims, memory, counts, reservation, reserved_pools),
         card="" if card is None else _text(card, "a card"),
         label=_text(label, "a label", least=0),
     )
@@ -93,6 +97,45 @@ def revoke_request(lease_id: str, notice: str | float, why: str) -> pb.RevokeReq
     """
     notice_duration = _duration(_seconds(notice, "a notice"))
     return pb.RevokeRequest(lease_id=lease_id, notice_duration=notice_duration, cause=_text(why, "a cause"))
+
+
+def reserve_request(
+    name: str,
+    claims: Sequence[Claim],
+    *,
+    memory: str | int | None,
+    counts: Mapping[str, float | None],
+    content_hash: str,
+    card: str | None,
+    profile: str,
+    shared: bool,
+    replace: bool,
+) -> pb.ReserveRequest:
+    """The request to set units aside.
+
+    Raises:
+        Invalid: a value that no request can have.
+    """
+    return pb.ReserveRequest(
+        name=_text(name, "a reservation"),
+        claims=claims_to(claims, memory, counts),
+        content_hash=_text(content_hash, "a content hash", least=0),
+        card="" if card is None else _text(card, "a card"),
+        profile=_text(profile, "a profile", least=0),
+        shared=shared,
+        replace=replace,
+    )
+
+
+def whole_pools(found: Sequence[types_pb2.Reservation], key: str) -> list[str]:
+    """The pools of a reservation that is to be claimed whole: that of the name ``key``, else of that content hash."""
+    chosen = next((one for one in found if one.name == key), found[0] if found else types_pb2.Reservation())
+    return [pool.pool for pool in chosen.pools if pool.unit_count]
+
+
+def is_whole(claims: Sequence[Claim], memory: str | int | None, counts: Mapping[str, float | None]) -> bool:
+    """Whether a request that names a reservation names nothing else: it then wants all of it."""
+    return not claims and memory is None and all(count is None for count in counts.values())
 
 
 def explain_request(

@@ -33,13 +33,17 @@ class PoolStatus:
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """One device. ``core_cpus`` is the CPU number behind each core, where cores are CPUs."""
+    """One device. ``core_cpus`` is the CPU number behind each core, where cores are CPUs.
+
+    ``gated_sites`` are those whose clock is off: no claim gets units there.
+    """
 
     id: str
     profile: str
     backend: str
     pools: list[PoolStatus]
     core_cpus: tuple[int, ...]
+    gated_sites: tuple[Site, ...] = ()
 
     def pool(self, name: str) -> PoolStatus:
         """The pool called ``name``.
@@ -98,6 +102,29 @@ class LeaseInfo:
         return tuple(unit for allotment in self.allotments if allotment.pool == pool for unit in allotment.ids)
 
 
+@dataclass(frozen=True, slots=True)
+class ReservedPool:
+    """What a reservation has of one pool: whole units, or fractions where the pool has slices. ``held`` of them are."""
+
+    pool: str
+    units: float
+    held: float
+    quarantined: float
+    unit_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReservationInfo:
+    """Units that were set aside. ``owner_uid`` is -1 where they are nobody's; ``shared``: anybody may claim them."""
+
+    name: str
+    content_hash: str
+    card: str
+    owner_uid: int
+    shared: bool
+    pools: tuple[ReservedPool, ...]
+
+
 def card_from(message: pb.Card) -> Card:
     """A card out of its message."""
     return Card(
@@ -106,6 +133,7 @@ def card_from(message: pb.Card) -> Card:
         backend=message.backend,
         pools=[pool_from(pool) for pool in message.pools],
         core_cpus=tuple(message.core_cpus),
+        gated_sites=tuple(site_from(site) for site in message.gated_sites),
     )
 
 
@@ -113,8 +141,7 @@ def pool_from(message: pb.PoolStatus) -> PoolStatus:
     """The state of a pool out of its message."""
 
     def units(bit_count: int) -> float:
-        whole, rest = divmod(bit_count, message.slices_per_unit or 1)
-        return whole if not rest else bit_count / message.slices_per_unit
+        return _units(bit_count, message.slices_per_unit)
 
     return PoolStatus(
         name=message.name,
@@ -130,6 +157,27 @@ def pool_from(message: pb.PoolStatus) -> PoolStatus:
         largest_run=units(message.largest_run_count),
         waiters=message.waiter_count,
         used_bytes=message.used_bytes,
+    )
+
+
+def reservation_info_from(message: pb.Reservation) -> ReservationInfo:
+    """A reservation out of its message."""
+    return ReservationInfo(
+        name=message.name,
+        content_hash=message.content_hash,
+        card=message.card,
+        owner_uid=message.owner_uid,
+        shared=message.shared,
+        pools=tuple(
+            ReservedPool(
+                pool=one.pool,
+                units=_units(one.unit_count, one.slices_per_unit),
+                held=_units(one.held_count, one.slices_per_unit),
+                quarantined=_units(one.quarantined_count, one.slices_per_unit),
+                unit_bytes=one.unit_bytes,
+            )
+            for one in message.pools
+        ),
     )
 
 
@@ -173,3 +221,8 @@ def lease_info_from(message: pb.Lease) -> LeaseInfo:
         state=message.State.Name(message.state).removeprefix("STATE_").lower() if message.state else "held",
         revoked_because=message.revoked_because,
     )
+
+
+def _units(bit_count: int, slices_per_unit: int) -> float:
+    whole, rest = divmod(bit_count, slices_per_unit or 1)
+    return whole if not rest else bit_count / slices_per_unit

@@ -76,9 +76,16 @@ Claim = Units | Run | Ids | Common | FirstOf
 
 
 def claims_to(
-    claims: Iterable[Claim], memory: str | int | None, counts: Mapping[str, float | None], reservation: str = ""
+    claims: Iterable[Claim],
+    memory: str | int | None,
+    counts: Mapping[str, float | None],
+    reservation: str = "",
+    reserved_pools: Iterable[str] = (),
 ) -> list[pb.Claim]:
     """The claims of a request as they are sent: those given in full, then memory, then counts by pool.
+
+    Memory and counts come from ``reservation`` where there is one; where nothing else is claimed, all that it has of
+    ``reserved_pools`` is.
 
     Raises:
         Invalid: a value that no claim can have.
@@ -89,6 +96,10 @@ def claims_to(
     for pool, count in counts.items():
         if count is not None:
             messages.append(_claim_to(Units(pool, count, reservation=reservation)))
+    if not messages and reservation:
+        messages = [pb.Claim(pool=pool, reservation=reservation, whole=pb.WholeClaim()) for pool in reserved_pools]
+        if not messages:
+            raise Invalid(f"there is no reservation {reservation!r} with units left")
     if not messages:
         raise Invalid("nothing is claimed; name memory, cores, streams or a claim")
     return messages

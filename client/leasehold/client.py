@@ -18,6 +18,7 @@ from leasehold.errors import Closed, LeaseholdError, LeaseLost, NotFound, NotOwn
 from leasehold.forks import calls_under_way
 from leasehold.inherited import inherited_lease_id, inherited_session, inherited_windows
 from leasehold.lease import Lease
+from leasehold.reservations import ReservationCalls
 from leasehold.server import probe_server
 from rmapi.v1 import resource_manager_pb2 as pb
 from rmapi.v1 import resource_manager_pb2_grpc as pb_grpc
@@ -39,7 +40,7 @@ def connect(address: str | os.PathLike[str] | None = None, *, door: str | None =
     return client
 
 
-class Client(BaseClient):
+class Client(BaseClient, ReservationCalls):
     """A connection to the daemon. Any thread may use it; a forked child gets a session of its own.
 
     Every call outlives a daemon that restarts, for 30 s, and is carried out once, however often it is sent.
@@ -80,12 +81,14 @@ class Client(BaseClient):
         priority: int = 0,
         ttl: str | float | None = None,
         label: str = "",
+        reservation: str = "",
         **counts: float | None,
     ) -> Lease:
         """Takes everything that is claimed, from one card, or nothing.
 
         Any pool can be named with a count (``vdec=2``). ``wait`` is how long to queue, in seconds or as ``"30s"``; 0
         refuses at once. ``ttl`` is how long the lease outlives a process that hangs; ``math.inf`` means for ever.
+        ``reservation`` (a name or content hash) is where memory and counts come from; alone, it is taken whole.
 
         Raises:
             Refused: one of its kinds says why; nothing was taken.
@@ -93,6 +96,9 @@ class Client(BaseClient):
         """
         wait_s = calls.wait_seconds(wait)
         all_counts = {"cores": cores, "streams": streams, **counts}
+        reserved_pools: list[str] = []
+        if reservation and calls.is_whole(claims, memory, all_counts):
+            reserved_pools = calls.whole_pools(self.reservation_messages(reservation), reservation)
         request = calls.acquire_request(
             next(self._request_ids),
             claims,
@@ -102,6 +108,8 @@ class Client(BaseClient):
             priority=priority,
             ttl=ttl,
             label=label,
+            reservation=reservation,
+            reserved_pools=reserved_pools,
         )
         try:
             response: pb.AcquireResponse = self._call("Acquire", request, wait_s=wait_s)

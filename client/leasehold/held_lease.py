@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from leasehold.card import Allotment, allotment_from, memory_bytes_of, unit_count_of
-from leasehold.errors import Closed, Exhausted, Invalid, LeaseLost, WindowInUse
+from leasehold.errors import Closed, Invalid, LeaseLost, WindowInUse
 from leasehold.frames import copies_of
-from leasehold.quantity import parse_size, size_text
+from leasehold.quantity import size_text
 from leasehold.stream import Stream
 from leasehold.window import Budget, Window
 from rmapi.v1 import types_pb2 as pb
@@ -145,26 +145,20 @@ class HeldLease:
     def load(self, path: str | os.PathLike[str], *, memory: str | int | None = None) -> "Model":
         """Loads an ONNX model into ``memory`` bytes of the lease, for its weights and activations together.
 
-        Unless given, that is half of what is left, and at least what the weights need; ``rmctl plan`` measures it.
+        Unless given, that is what the reservation in its file says (``rmctl plan`` measures it, ``rmctl pack`` puts it
+        there); where it carries none, half of what is left, and at least what the weights need.
 
         Raises:
             Exhausted: it cannot fit; nothing was loaded.
-            Invalid: the file is no model.
+            Invalid: the file is no model, or carries a reservation that was made for another content.
             FileNotFoundError: there is no file.
             LeaseLost: the lease is lost.
         """
-        from leasehold.model import Model, floor_bytes
+        from leasehold.model import Model, memory_to_load
 
         self.check()
         file = Path(path)
-        floor = floor_bytes(file)
-        try:
-            memory_bytes = max(floor, self._budget.left_bytes // 2) if memory is None else parse_size(memory)
-        except ValueError as fault:
-            raise Invalid(str(fault)) from fault
-        if memory_bytes < floor:
-            text = f"{file.name} needs {size_text(floor)} at least to be loaded, {size_text(memory_bytes)} are given"
-            raise Exhausted(text, facts={"asked_bytes": floor, "memory_bytes": memory_bytes})
+        memory_bytes = memory_to_load(file, memory, left_bytes=self._budget.left_bytes)
         model = Model(
             file,
             memory_bytes=memory_bytes,

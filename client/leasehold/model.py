@@ -16,9 +16,10 @@ import numpy as np
 import onnxruntime as ort
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
+from leasehold.artifact import read_fresh
 from leasehold.errors import Exhausted, Invalid
 from leasehold.onnx_file import NotAModel, weight_bytes
-from leasehold.quantity import size_text
+from leasehold.quantity import parse_size, size_text
 from leasehold.stream import Stream, Task
 from leasehold.window import Budget
 
@@ -54,6 +55,28 @@ def floor_bytes(path: Path) -> int:
         return _FLOOR_FACTOR * weight_bytes(path) + _FLOOR_BYTES
     except NotAModel as fault:
         raise Invalid(f"{path}: {fault}", facts={"path": str(path)}) from fault
+
+
+def memory_to_load(path: Path, memory: str | int | None, *, left_bytes: int) -> int:
+    """Bytes to load a model into: ``memory``, else what a reservation in its file says, else half of what is left.
+
+    Raises:
+        Invalid: the file is no model, carries a reservation that is stale or none, or ``memory`` is no size.
+        Exhausted: its weights alone need more than ``memory``.
+        OSError: it cannot be read.
+    """
+    floor, packed = floor_bytes(path), read_fresh(path)
+    try:
+        asked = None if memory is None else parse_size(memory)
+    except ValueError as fault:
+        raise Invalid(str(fault)) from fault
+    if asked is None:
+        measured = packed.memory_bytes if packed else 0
+        return max(floor, measured or left_bytes // 2)
+    if asked < floor:
+        text = f"{path.name} needs {size_text(floor)} at least to be loaded, {size_text(asked)} are given"
+        raise Exhausted(text, facts={"asked_bytes": floor, "memory_bytes": asked})
+    return asked
 
 
 class Model:

@@ -126,13 +126,23 @@ def _messages(data: memoryview) -> Iterator[tuple[int, memoryview]]:
 
 def _fields(data: memoryview) -> Iterator[tuple[int, int | memoryview]]:
     """The fields of a protobuf message: their number, and an integer or the bytes."""
+    return ((number, value) for number, value, _ in placed_fields(data))
+
+
+def placed_fields(data: memoryview) -> Iterator[tuple[int, int | memoryview, slice]]:
+    """The fields of a protobuf message as ``_fields`` tells them, and where each lies, its key included.
+
+    Raises:
+        NotAModel: it is no such message.
+    """
     at = 0
     while at < len(data):
+        start = at
         key, at = _varint(data, at)
         number, wire_type = key >> 3, key & 7
         if wire_type == 0:
             value, at = _varint(data, at)
-            yield number, value
+            yield number, value, slice(start, at)
             continue
         if wire_type not in {1, 2, 5} or number == 0:
             raise NotAModel("these bytes are no ONNX model")
@@ -141,8 +151,8 @@ def _fields(data: memoryview) -> Iterator[tuple[int, int | memoryview]]:
             length, at = _varint(data, at)
         if at + length > len(data):
             raise NotAModel("the model's file is cut off")
-        yield number, data[at : at + length]
-        at += length
+        begin, at = at, at + length
+        yield number, data[begin:at], slice(start, at)
 
 
 def _varint(data: memoryview, at: int) -> tuple[int, int]:

@@ -1,17 +1,20 @@
 """How much memory a model needs: measured, by running it under smaller and smaller caps in children of this process."""
 
-import hashlib
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from leasehold.artifact import content_hash_of
 from leasehold.errors import Exhausted, Invalid
+from leasehold.manifest import Manifest, name_of
 
 GRAIN_BYTES = 64 << 10
 CEILING_BYTES = 1 << 36
+_CARD_BYTES_MAX = 1 << 40
 _FITS_NOT = 3  # the child's exit status where the cap was too small
 _ROUNDS = 2  # runs a try: the second meets what the first left behind
 _KINDS = {
@@ -30,7 +33,10 @@ Shapes = Mapping[str, Sequence[int]]
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a model needs. ``memory_bytes`` holds for the shapes it was measured with, and smaller ones."""
+    """What a model needs. ``memory_bytes`` holds for the shapes it was measured with, and smaller ones.
+
+    One core and one stream: a model under a lease runs on one stream, whose thread is pinned to the lease's cores.
+    """
 
     name: str
     content_hash: str
@@ -39,16 +45,35 @@ class Plan:
     streams: int
     shapes: dict[str, tuple[int, ...]]
 
-    def manifest(self) -> str:
-        """The plan as a reservation manifest, in TOML."""
-        shapes = "\n".join(f"{json.dumps(name)} = {list(shape)}" for name, shape in self.shapes.items())
-        return (
-            f"# What {self.name} needs, measured by 'rmctl plan'.\n"
-            f"name = {json.dumps(self.name)}\n"
-            f'content_hash = "{self.content_hash}"\n\n'
-            f"[claims]\nmemory_bytes = {self.memory_bytes}\ncores = {self.cores}\nstreams = {self.streams}\n\n"
-            f"[measured_with]\n{shapes}\n"
+    def manifest(self, profile: str = "") -> Manifest:
+        """The plan as a reservation manifest, for cards of a profile; none means any.
+
+        Raises:
+            Invalid: there is no such profile's name.
+        """
+        return Manifest(
+            self.name,
+            self.content_hash,
+            profile,
+            memory_bytes=self.memory_bytes,
+            cores=self.cores,
+            streams=self.streams,
+            measured_with=self.shapes,
         )
+
+
+def check_holdable(manifest: Manifest) -> None:
+    """Refuses what not even a card of the manifest's profile on which everything is free could hold.
+
+    Where it names no profile, that is an embedded card with all of this host's memory. Needs the extra ``daemon``.
+
+    Raises:
+        Invalid: no such card could; or there is no such profile.
+    """
+    from leasehold.local import Manager
+
+    host_bytes = min(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), _CARD_BYTES_MAX)
+    Manager(manifest.profile or "embedded", memory=host_bytes).acquire(*manifest.claims())
 
 
 def measure(path: Path, shapes: Shapes, *, on_try: Callable[[int, bool], None] = lambda size, fits: None) -> Plan:
@@ -63,7 +88,7 @@ def measure(path: Path, shapes: Shapes, *, on_try: Callable[[int, bool], None] =
     """
     from leasehold.model import floor_bytes
 
-    data = path.read_bytes()
+    content_hash = content_hash_of(path)
     low = floor_bytes(path)
     high = low
     tried = _try(path, shapes, high)
@@ -81,8 +106,7 @@ def measure(path: Path, shapes: Shapes, *, on_try: Callable[[int, bool], None] =
         on_try(middle, tried is not None)
         low, high = (low, middle) if tried is not None else (middle, high)
     size = -(-high // GRAIN_BYTES) * GRAIN_BYTES
-    content_hash = f"sha256:{hashlib.sha256(data).hexdigest()}"
-    return Plan(path.stem, content_hash, size, cores=1, streams=1, shapes=used)
+    return Plan(name_of(path), content_hash, size, cores=1, streams=1, shapes=used)
 
 
 def _try(path: Path, shapes: Shapes, memory_bytes: int) -> dict[str, tuple[int, ...]] | None:
@@ -103,13 +127,21 @@ def _run_child(asked: str) -> int:
     import numpy as np
 
     from leasehold.held_lease import HeldLease
+    from leasehold.model import Model
     from rmapi.v1 import types_pb2
 
     path, memory_bytes, shapes = json.loads(asked)
     lease = HeldLease(types_pb2.Lease(id="plan"), core_cpus=(), windows={})
     lease._budget.total_bytes = memory_bytes
     try:
-        model = lease.load(path, memory=memory_bytes)
+        model = Model(  # not by ``lease.load``: a reservation that it carries may be stale, and is not asked
+            Path(path),
+            memory_bytes=memory_bytes,
+            budget=lease._budget,
+            cpus=(),
+            default_stream=lease._own_stream(),
+            check_lease=lease.check,
+        )
         used = {port.name: shapes.get(port.name) or _closed(port.shape) for port in model.inputs}
         inputs = {port.name: np.zeros(used[port.name], _KINDS[port.type]) for port in model.inputs}
         for _ in range(_ROUNDS):

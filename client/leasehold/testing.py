@@ -20,7 +20,7 @@ import time
 from collections.abc import Sequence
 
 from leasehold import calls
-from leasehold.card import Card, LeaseInfo, card_from, lease_info_from
+from leasehold.card import Card, LeaseInfo, ReservationInfo, card_from, lease_info_from, reservation_info_from
 from leasehold.claims import Claim, Site, site_text
 from leasehold.errors import Invalid, LeaseholdError, Refused, TimedOut, refused
 from leasehold.held_lease import HeldLease
@@ -31,11 +31,13 @@ from rm.core.errors import NotNow, Refusal
 from rm.core.events import Event, Extended, Granted, LeaseEnded, Request, UnitsReturned
 from rm.core.ledger import Ledger
 from rm.core.report import differences
+from rm.core.reservation import Reservation
 from rm.core.types import CardId, Holder, LeaseId, PoolName, SessionId, SiteName
 from rm.devices.backend import Fence
 from rm.devices.embedded import EmbeddedBackend
 from rm.devices.profiles import load_profile
 from rm.service import convert
+from rm.service.requests import reserve_wish
 from rmapi.v1 import types_pb2
 
 _SESSION = SessionId("fake")
@@ -91,11 +93,17 @@ class FakeClient:
         priority: int = 0,
         ttl: str | float | None = None,
         label: str = "",
+        reservation: str = "",
         **counts: float | None,
     ) -> Lease:
         """Takes everything that is claimed, or nothing; see ``leasehold.Client.acquire``."""
         wait_s = calls.wait_seconds(wait)
         all_counts = {"cores": cores, "streams": streams, **counts}
+        reserved_pools: list[str] = []
+        if reservation and calls.is_whole(claims, memory, all_counts):
+            with self._changed:
+                found = [self._reservation_message(one.name) for one in self.reservations(reservation)]
+                reserved_pools = calls.whole_pools(found, reservation)
         request = calls.acquire_request(
             1,
             claims,
@@ -105,6 +113,8 @@ class FakeClient:
             priority=priority,
             ttl=ttl,
             label=label,
+            reservation=reservation,
+            reserved_pools=reserved_pools,
         )
         if self._next_error is not None:
             error, self._next_error = self._next_error, None
@@ -150,6 +160,53 @@ class FakeClient:
         with self._changed:
             found = [lease for lease in self._ledger.leases.values() if not pool or pool in lease.pools]
             return [lease_info_from(convert.lease_to(lease, self._ledger.cards[lease.card])) for lease in found]
+
+    def reserve_claims(
+        self,
+        name: str,
+        *claims: Claim,
+        memory: str | int | None = None,
+        content_hash: str = "",
+        card: str | None = None,
+        profile: str = "",
+        shared: bool = False,
+        replace: bool = False,
+        **counts: float | None,
+    ) -> ReservationInfo:
+        """Sets units aside under ``name``; see ``leasehold.Client.reserve_claims``."""
+        request = calls.reserve_request(
+            name,
+            claims,
+            memory=memory,
+            counts=counts,
+            content_hash=content_hash,
+            card=card,
+            profile=profile,
+            shared=shared,
+            replace=replace,
+        )
+        with self._changed:
+            try:
+                event = self._ledger.decide_reserve_claims(reserve_wish(request, self._asker))
+            except Refusal as refusal:
+                raise _told(refusal) from refusal
+            if not isinstance(event, Reservation):
+                self._apply(event)
+            return reservation_info_from(self._reservation_message(event.spec.name))
+
+    def unreserve(self, name: str) -> None:
+        """Takes a reservation away; its units go to the pool."""
+        with self._changed:
+            try:
+                self._apply(self._ledger.decide_unreserve(name, self._asker))
+            except Refusal as refusal:
+                raise _told(refusal) from refusal
+
+    def reservations(self, key: str = "") -> list[ReservationInfo]:
+        """The reservations of a name or content hash, or all, in the order of their names."""
+        with self._changed:
+            found = [self._reservation_message(name) for name in sorted(self._ledger.reservations)]
+            return [reservation_info_from(one) for one in found if not key or key in {one.name, one.content_hash}]
 
     def check(self) -> list[str]:
         """Compares the bitmaps with the leases; one sentence a difference."""
@@ -247,6 +304,10 @@ class FakeClient:
     def _apply(self, event: Event) -> None:
         self._ledger.apply(event)
         self._changed.notify_all()
+
+    def _reservation_message(self, name: str) -> types_pb2.Reservation:
+        kept = self._ledger.reservations[name]
+        return convert.reservation_to(kept, self._ledger.cards[kept.spec.card])
 
     def _message(self, lease_id: LeaseId) -> types_pb2.Lease:
         lease = self._ledger.leases[lease_id]

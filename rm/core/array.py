@@ -58,6 +58,9 @@ class Array:
         ):
             raise InvalidRequest(f"an array's shape is COLUMNSxROWS, such as 4x6, not {text!r}", shape=text)
         columns, rows, memory_rows = map(int, [*numbers, str(self.memory_row_count)][:3])
+        if 1 <= rows < 1 + memory_rows:
+            least = f"an array with {memory_rows} rows of memory tiles has {1 + memory_rows} rows at least, not {rows}"
+            raise InvalidRequest(least, rows=rows, memory_rows=memory_rows)
         made = replace(self, column_count=columns, memory_row_count=memory_rows, tile_row_count=rows - 1 - memory_rows)
         made.check()
         return made
@@ -99,13 +102,15 @@ class Array:
         ]
 
 
-def parse_array(table: Mapping[str, object]) -> Array:
+def parse_array(table: object) -> Array:
     """Reads the table ``[array]`` of a profile.
 
     Raises:
         InvalidRequest: it says something that no array can be; the text names the place.
     """
     known = {"columns", "memory_rows", "tile_rows", "units"}
+    if not isinstance(table, dict):
+        raise InvalidRequest(f"array must be a table with {', '.join(sorted(known))}, not {table!r:.40}")
     if unknown := table.keys() - known:
         raise InvalidRequest(f"[array] has unknown keys: {', '.join(sorted(unknown))}")
     units = table.get("units")

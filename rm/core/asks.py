@@ -28,6 +28,11 @@ class Ask:
     reservation: Reservation | None
     units: UnitSet | None
 
+    @property
+    def has_a_site_twice(self) -> bool:
+        """Whether it asks for units of a site and then for others of the same site: ``Units`` and ``Run`` may."""
+        return isinstance(self.claim, Units | Run) and not _are_distinct(self.sites)
+
 
 def understand(
     claim: PlainClaim,
@@ -58,7 +63,7 @@ def understand(
             named = units_of_ids(pool, claim.ids, sites)
             bit_count = len(claim.ids) * pool.spec.slices_per_unit
         case Common():
-            sites = sites if sites is pool.open_sites else tuple(dict.fromkeys(sites))
+            sites = sites if _are_distinct(sites) else tuple(dict.fromkeys(sites))
             bit_count = pool.spec.slices_per_unit
         case Run():
             bit_count = _bits_of_run(claim, pool)
@@ -96,7 +101,7 @@ def check_together(asks: Iterable[Ask]) -> None:
     for ask in asks:
         by_pool.setdefault(ask.claim.pool, []).append(ask)
     for name, same_pool in by_pool.items():
-        if len(same_pool) == 1 and len(set(same_pool[0].sites)) == len(same_pool[0].sites):
+        if len(same_pool) == 1 and not same_pool[0].has_a_site_twice:
             continue
         pool, named = same_pool[0].pool, None
         bit_counts: dict[int, int] = {}
@@ -106,8 +111,8 @@ def check_together(asks: Iterable[Ask]) -> None:
                 if not named.has_none(ask.units):
                     raise InvalidRequest(f"a unit of pool {name} is claimed twice in one request", pool=name)
                 named.insert(ask.units)
-            for site in ask.sites:
-                bit_counts[site] = bit_counts.get(site, 0) + ask.bit_count
+            for site, bit_count in _bits_by_site(ask):
+                bit_counts[site] = bit_counts.get(site, 0) + bit_count
         for site, bit_count in bit_counts.items():
             _check_capacity(pool, (site,), bit_count)
 
@@ -143,15 +148,16 @@ def resolve_sites(
             named.
     """
     spec = pool.spec
-    if not names and spec.site_count == 1:
-        return (0,)
     if not names and none_means_all:
         if not pool.open_sites:
             raise InvalidRequest(f"every site of pool {spec.name} is clock-gated", pool=spec.name)
         return pool.open_sites
-    check_range(f"sites named in pool {spec.name}", len(names), limits.SITES_PER_CLAIM_MAX)
     try:
-        sites = tuple([pool.site_index[name] for name in names])
+        if not names and spec.site_count == 1:
+            sites: tuple[int, ...] = (0,)
+        else:
+            check_range(f"sites named in pool {spec.name}", len(names), limits.SITES_PER_CLAIM_MAX)
+            sites = tuple(map(pool.site_index.__getitem__, names))
     except KeyError as fault:
         site = str(fault.args[0])
         raise InvalidRequest(f"pool {spec.name} has no site {site!r}", pool=spec.name, site=site) from fault
@@ -178,10 +184,21 @@ def units_of_ids(pool: Pool, ids: Sequence[int], sites: tuple[int, ...]) -> Unit
                 unit=wrong,
                 unit_count=least_count,
             )
-    if len(set(in_order)) < len(in_order) or len(set(sites)) < len(sites):
+    if not _are_distinct(in_order) or not _are_distinct(sites):
         raise InvalidRequest(f"a unit of pool {spec.name} is named twice", pool=spec.name)
     runs = tuple(UnitRange(run.start * slices, run.stop * slices) for run in ranges_of(in_order))
     return UnitSet(sites, (runs,))
+
+
+def _are_distinct(numbers: Sequence[int]) -> bool:
+    return len(set(numbers)) == len(numbers)
+
+
+def _bits_by_site(ask: Ask) -> Iterable[tuple[int, int]]:
+    """How many bits a claim takes at each of its sites; a site that stands twice is told twice."""
+    if isinstance(ask.claim, Whole) and ask.units is not None:
+        return ((site, sum(map(len, runs))) for site, runs in ask.units.by_site())
+    return ((site, ask.bit_count) for site in ask.sites)
 
 
 def _pool_of(card: Card, name: PoolName) -> Pool:
@@ -242,6 +259,8 @@ def _check_not_gated(pool: Pool, sites: tuple[int, ...]) -> None:
 
 def _check_capacity(pool: Pool, sites: Sequence[int], bit_count: int) -> None:
     spec = pool.spec
+    if bit_count <= min(spec.site_unit_counts, default=spec.unit_count) * spec.slices_per_unit:
+        return
     for site in sites if spec.site_unit_counts else sites[:1]:
         most = spec.unit_count_at(site) * spec.slices_per_unit
         if bit_count > most:
@@ -278,7 +297,9 @@ def _bits_of_run(claim: Run, pool: Pool) -> int:
 def ids_text(units: UnitSet, pool: Pool) -> str:
     """Units in words: their ids (at the first site), and the site where the pool has several."""
     slices = pool.spec.slices_per_unit
-    ids = ", ".join(str(UnitRange(run.start // slices, run.stop // slices)) for run in units.runs[0])
+    few = units.runs[0][: limits.HOLDERS_PER_REFUSAL_MAX]
+    ids = ", ".join(str(UnitRange(run.start // slices, -(-run.stop // slices))) for run in few)
+    ids += ", ..." if len(units.runs[0]) > len(few) else ""
     if not pool.spec.sites:
         return ids
     more = f" and {len(units.sites) - 1} more sites" if len(units.sites) > 1 else ""

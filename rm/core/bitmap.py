@@ -5,8 +5,9 @@ The bit of unit ``u`` at site ``s`` is ``u * site_count + s``. So the same unit 
 """
 
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 
-from bitarray import bitarray
+from bitarray import bitarray, frozenbitarray
 from bitarray.util import any_and, count_and, ones, zeros
 
 from rm.core.types import NO_UNITS, UnitRange, UnitSet
@@ -140,11 +141,14 @@ class UnitBitmap:
 
 def mask_of(sites: tuple[int, ...], site_count: int) -> bitarray:
     """One bit a site, set for each of ``sites``, which are distinct."""
-    if len(sites) == site_count:
-        return ones(site_count, endian="little")
+    return ones(site_count, endian="little") if len(sites) == site_count else _mask_of_some(sites, site_count)
+
+
+@lru_cache(maxsize=64)  # the same sites come five times on the way of one claim
+def _mask_of_some(sites: tuple[int, ...], site_count: int) -> frozenbitarray:
     mask = zeros(site_count, endian="little")
     mask[list(sites)] = 1
-    return mask
+    return frozenbitarray(mask)
 
 
 def first_gap(bits: bitarray, unit_count: int, align_count: int = 1) -> int:

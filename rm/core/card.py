@@ -46,6 +46,8 @@ class Card:
 
     def gate(self, sites: tuple[SiteName, ...]) -> None:
         """Turns the clocks of exactly these sites off, in every pool that has them."""
+        for site in sites:
+            assert any(site in pool.site_index for pool in self.pools.values()), f"card {self.id} has no site {site}"
         self.gated_sites = sites
         for pool in self.pools.values():
             pool.gate(sites)

@@ -10,19 +10,17 @@ from collections.abc import Callable, Mapping
 from itertools import product
 
 from rm.core import limits
-from rm.core.asks import Ask, check_range, check_shape, check_together, ids_text, understand
+from rm.core.asks import Ask, check_range, check_shape, check_together, understand
 from rm.core.bitmap import UnitBitmap
 from rm.core.card import Allotment, Card
 from rm.core.claims import Asker, Claim, Common, Ids, PlainClaim, Run, Units, Whole, alternatives_of
+from rm.core.conflict import FindHolders, held_by, unit_held
 from rm.core.errors import Facts, InvalidRequest, NotNow, NotOwner, PoolExhausted, UnitHeld
 from rm.core.fit import fit_common, fit_run, fit_units
 from rm.core.free_runs import FreeRuns
 from rm.core.pool import Pool, amount_text
 from rm.core.reservation import Reservation
 from rm.core.types import PoolName, UnitSet
-
-# Who holds units of a pool (or, given some units, one of those): for the facts of a refusal, at most a few.
-FindHolders = Callable[[Card, PoolName, UnitSet | None], list[dict[str, str | int]]]
 
 _RIGIDITY = {Ids: 0, Whole: 0, Common: 1, Run: 2, Units: 3}
 _NOTHING: Mapping[PoolName, UnitBitmap] = {}
@@ -144,7 +142,7 @@ class _Placer:
 
     def _place_site_by_site(self, ask: Ask, blocked: UnitBitmap, free_runs: FreeRuns | None) -> UnitSet:
         claim, pool, slices = ask.claim, ask.pool, ask.pool.spec.slices_per_unit
-        if blocked is pool.blocked and len(set(ask.sites)) < len(ask.sites):  # one that stands twice gets other units
+        if blocked is pool.blocked and ask.has_a_site_twice:  # it gets other units the second time
             blocked, free_runs = pool.spare.view.becomes(blocked), None
         runs = []
         for site in ask.sites:
@@ -171,8 +169,7 @@ class _Placer:
 
     def _place_common(self, ask: Ask, blocked: UnitBitmap) -> UnitSet:
         pool, sites, slices = ask.pool, ask.sites, ask.pool.spec.slices_per_unit
-        unit_count = pool.spec.least_unit_count(sites)
-        fitted = fit_common(blocked, sites, unit_count=unit_count, slices_per_unit=slices)
+        fitted = fit_common(blocked, sites, unit_count=pool.spec.unit_count, slices_per_unit=slices)
         if fitted is None:
             raise PoolExhausted(
                 f"pool {pool.spec.name} of card {self._card.id} has no unit that is free at all of {len(sites)} sites",
@@ -214,28 +211,12 @@ class _Placer:
             have += f", the longest run {amount_text(pool.spec, pool.largest_run())}"
         if pool.quarantined_count:
             have += f", {amount_text(pool.spec, pool.quarantined_count)} in quarantine until nobody uses it"
-        return PoolExhausted(f"{have}; asked: {amount_text(pool.spec, bit_count)}{_held_by(facts)}", **facts)
+        return PoolExhausted(f"{have}; asked: {amount_text(pool.spec, bit_count)}{held_by(facts)}", **facts)
 
     def _held(self, pool: Pool, units: UnitSet) -> UnitHeld:
-        """Why ``units``, of which some are held, in quarantine or (for who reserves) reserved, cannot be had."""
-        name = pool.spec.name
-        truths = {"held": pool.held, "quarantined": pool.quarantined, "reserved": pool.reserved}
-        state = next(state for state, truth in truths.items() if not truth.has_none(units))
-        in_the_way = truths[state].part(units)
-        facts: Facts = {"card": self._card.id, "pool": name, "state": state, "units": ids_text(in_the_way, pool)}
-        facts["holders"] = self._find_holders(self._card, name, in_the_way) if state == "held" else []
-        unit = f"unit {facts['units']} of pool {name} of card {self._card.id}"
-        if state == "quarantined":
-            return UnitHeld(f"{unit} is in quarantine until the card is proven quiet", **facts)
-        if state == "reserved":
-            facts["reservations"] = self._reservations_of(name, in_the_way)
-            return UnitHeld(f"{unit} is reserved by {facts['reservations']}", **facts)
-        return UnitHeld(f"{unit} is held{_held_by(facts)}", **facts)
-
-    def _reservations_of(self, pool: PoolName, units: UnitSet) -> str:
-        mine = (one for one in self._reservations.values() if one.spec.card == self._card.id)
-        named = [one.spec for one in mine if one.names_any(pool, units)]
-        return ", ".join(f"{spec.name} of uid {spec.owner_uid}" for spec in named[: limits.HOLDERS_PER_REFUSAL_MAX])
+        return unit_held(
+            self._card, pool, units, reservations=self._reservations.values(), find_holders=self._find_holders
+        )
 
     def _facts(self, pool: Pool, bit_count: int, free_count: int) -> Facts:
         return {
@@ -249,9 +230,3 @@ class _Placer:
             "unit_bytes": pool.spec.unit_bytes,
             "holders": self._find_holders(self._card, pool.spec.name, None),
         }
-
-
-def _held_by(facts: Facts) -> str:
-    holders = facts["holders"]
-    assert isinstance(holders, list)
-    return "; held by " + "; ".join(str(holder["text"]) for holder in holders) if holders else ""

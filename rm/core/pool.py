@@ -45,7 +45,7 @@ class PoolSpec:
 
     def least_unit_count(self, sites: tuple[int, ...]) -> int:
         """Units at that one of ``sites`` which has fewest: the ids that all of them have."""
-        return min(self.site_unit_counts[site] for site in sites) if self.site_unit_counts else self.unit_count
+        return min(map(self.site_unit_counts.__getitem__, sites)) if self.site_unit_counts else self.unit_count
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +156,10 @@ class Pool:
 
     # What is asked of it.
 
+    def truth(self, name: str) -> UnitBitmap:
+        """What is ``held``, ``reserved`` or ``quarantined``."""
+        return {"held": self.held, "reserved": self.reserved, "quarantined": self.quarantined}[name]
+
     def all_at(self, site: int) -> UnitSet:
         """Every unit of one site."""
         return UnitSet((site,), ((UnitRange(0, self.spec.unit_count_at(site) * self.spec.slices_per_unit),),))
@@ -194,6 +198,10 @@ class Pool:
         kept = (self.held_count, self.reserved_count, self.quarantined_count, self.free_count)
         if counted != kept:
             faults.append(f"pool {name}: the bits count {counted}, the counters {kept}")
+        if sorted((*self.open_sites, *self.gated)) != list(range(self.spec.site_count)):
+            faults.append(f"pool {name}: a site is both open and gated, or neither")
+        if any(self.held.at_site(site).any() for site in self.gated):
+            faults.append(f"pool {name}: a unit of a clock-gated site is held")
         return faults
 
     # What follows from a change.

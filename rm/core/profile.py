@@ -32,7 +32,7 @@ class SystemUnits:
     modules: tuple[str, ...] = ()
 
     def sites_in(self, pool: PoolSpec) -> tuple[SiteName, ...]:
-        """The sites of ``pool`` that it means."""
+        """The sites of ``pool`` that it means; none where its pool has no sites."""
         return tuple(site for site in pool.sites if not self.modules or site.rpartition(",")[2] in self.modules)
 
 
@@ -59,7 +59,12 @@ class Profile:
         if self.array is None:
             raise InvalidRequest(f"profile {self.name} is no array: it has no shape {shape!r}", profile=self.name)
         array = self.array.shaped(shape)
-        return replace(self, name=f"{self.name}:{shape}", pools=array.pools(), array=array)
+        pools = {pool.name: pool for pool in array.pools()}
+        system = {
+            name: tuple(one for one in units if one.pool in pools and one.sites_in(pools[one.pool]))
+            for name, units in self.system.items()
+        }
+        return replace(self, name=f"{self.name}:{shape}", pools=tuple(pools.values()), array=array, system=system)
 
     def card(self, card_id: CardId, *, backend: str, memory_bytes: int, cpus: tuple[int, ...]) -> CardSpec:
         """The shape of one card of this kind on a host that gives it ``memory_bytes`` and ``cpus``.
@@ -94,8 +99,10 @@ def parse_profile(text: str) -> Profile:
         raise InvalidRequest(f"the profile has unknown keys: {', '.join(sorted(unknown))}")
     name = _name("name", document.get("name"))
     array = None
-    if isinstance(table := document.get("array"), dict) and "pools" not in document:
-        array = parse_array(table)
+    if "array" in document:
+        if "pools" in document:
+            raise InvalidRequest(f"profile {name} is an array or has pools of its own, not both", profile=name)
+        array = parse_array(document["array"])
         pools, host_sized = array.pools(), frozenset[PoolName]()
     else:
         pools, host_sized = _parse_pools(name, document.get("pools"))
@@ -126,7 +133,8 @@ def _parse_system(table: object, pools: tuple[PoolSpec, ...]) -> dict[str, tuple
 
 
 def _parse_system_units(name: str, table: object, pools: Mapping[PoolName, PoolSpec]) -> SystemUnits:
-    if not isinstance(table, dict) or table.keys() - {"pool", "ids", "modules"} or table.get("pool") not in pools:
+    known = {"pool", "ids", "modules"}
+    if not isinstance(table, dict) or table.keys() - known or table.get("pool") not in list(pools):
         raise InvalidRequest(f"system.{name}: a table with a pool of the profile, ids and modules is expected")
     pool, ids, modules = pools[table["pool"]], table.get("ids"), table.get("modules", [])
     if not isinstance(ids, list) or not all(type(unit) is int and 0 <= unit < pool.unit_count for unit in ids):
@@ -135,7 +143,14 @@ def _parse_system_units(name: str, table: object, pools: Mapping[PoolName, PoolS
         raise InvalidRequest(f"system.{name}: ids of pool {pool.name}, each once, are expected", pool=pool.name)
     if not isinstance(modules, list) or not all(module in TILE_MODULES.values() for module in modules):
         raise InvalidRequest(f"system.{name}: modules are {', '.join(sorted(set(TILE_MODULES.values())))}")
-    return SystemUnits(pool.name, tuple(ids), tuple(modules))
+    units = SystemUnits(pool.name, tuple(ids), tuple(modules))
+    indexes = {site: index for index, site in enumerate(pool.sites)}
+    sites = tuple(indexes[site] for site in units.sites_in(pool))
+    if modules and not sites:
+        raise InvalidRequest(f"system.{name}: pool {pool.name} has no site in {', '.join(modules)}", pool=pool.name)
+    if sites and max(ids) >= (least := pool.least_unit_count(sites)):
+        raise InvalidRequest(f"system.{name}: some of these sites have {least} units of {pool.name}", pool=pool.name)
+    return units
 
 
 def _parse_pool(name: str, table: object) -> tuple[PoolSpec, bool]:

@@ -52,6 +52,8 @@ def differences(books: Books) -> list[str]:
     for card in books.cards.values():
         for pool in card.pools.values():
             faults += [f"card {card.id}: {fault}" for fault in pool.check()]
+            if pool.gated != {pool.site_index[site] for site in card.gated_sites if site in pool.site_index}:
+                faults.append(f"card {card.id}: the clocks of pool {pool.spec.name} differ from those of the card")
         held = [(lease.id, lease.allotments) for lease in books.leases.values() if lease.card == card.id]
         faults += _compare(card, "held", held)
         quarantined = [(lease.id, lease.allotments) for lease in books.quarantine.values() if lease.card == card.id]

@@ -38,6 +38,16 @@ class Reservation:
                 self.units[name] = UnitBitmap(pools[name].spec.bits_per_site, pools[name].spec.site_count)
             self.units[name].insert(units)
 
+    @property
+    def is_complete(self) -> bool:
+        """Whether none of its units was given to the pool."""
+        return all(self.units[name].has_all(units) for name, units in self.spec.units)
+
+    def text(self) -> str:
+        """One phrase for people: its name, and whose it is."""
+        owner_uid = self.spec.owner_uid
+        return self.spec.name if owner_uid is None else f"{self.spec.name} of uid {owner_uid}"
+
     def may_be_used_by(self, asker: Asker) -> bool:
         """Whether ``asker`` may claim its units, and give them to the pool."""
         return self.spec.is_shared or self.is_owned_by(asker)

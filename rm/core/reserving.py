@@ -8,6 +8,7 @@ from rm.core.asks import check_range, check_shown
 from rm.core.bitmap import UnitBitmap
 from rm.core.card import Card
 from rm.core.claims import Asker, Claim
+from rm.core.conflict import held_by, unit_held
 from rm.core.errors import InvalidRequest, NotNow, Refusal, UnitHeld
 from rm.core.events import ReservationReplaced, Reserved, SitesGated, Unreserved
 from rm.core.lookup import Lookup
@@ -47,6 +48,7 @@ class Reserving(Lookup):
             NotOwner: it would replace another user's.
         """
         _check_names(wish.name, wish.content_hash)
+        check_shown("a profile's name", wish.profile)
         old = self.reservations.get(wish.name)
         if known := self._same_content(wish, old):
             return known
@@ -54,7 +56,8 @@ class Reserving(Lookup):
             text = f"reservation {wish.name} is there, for something else; replace it, or choose another name"
             raise InvalidRequest(text, reservation=wish.name)
         if old is not None:
-            self._check_may_end(old, wish.asker)
+            check_may_take_away(old, wish.asker)
+            self._check_unused(old)
         else:
             check_range("reservations", len(self.reservations) + 1, limits.RESERVATIONS_MAX)
         cards = [self.card_of(wish.card)] if wish.card is not None else list(self.cards.values())
@@ -79,17 +82,26 @@ class Reserving(Lookup):
             if pool is None:
                 raise InvalidRequest(f"card {card.id} has no pool {name!r}", pool=name)
             _check_exist(pool, units)
-            if not (pool.reserved if held_too else pool.blocked).has_none(units):
-                holders = self.find_holders(card, name, units)
-                raise UnitHeld(f"a unit of pool {name} is not free", card=card.id, pool=name, holders=holders)
             seen = named.setdefault(name, UnitBitmap(pool.spec.bits_per_site, pool.spec.site_count))
-            if not seen.has_none(units):
+            before_count = seen.count()
+            seen.fill(units, 1)
+            if seen.count() < before_count + units.unit_count:
                 raise InvalidRequest(f"a unit of pool {name} is reserved twice", pool=name)
-            seen.insert(units)
+        for name, units in spec.units:
+            pool = card.pools[name]
+            if not (pool.reserved if held_too else pool.blocked).has_none(units):
+                raise unit_held(
+                    card,
+                    pool,
+                    units,
+                    reservations=self.reservations.values(),
+                    find_holders=self.find_holders,
+                    states=("reserved",) if held_too else ("held", "quarantined", "reserved"),
+                )
         return Reserved(spec)
 
-    def decide_unreserve(self, name: str, asker: Asker) -> Unreserved:
-        """Takes a reservation away; its units go to the pool.
+    def decide_unreserve(self, name: str, asker: Asker, *, held_too: bool = False) -> Unreserved:
+        """Takes a reservation away; its units go to the pool. With ``held_too`` those in use stay with their holders.
 
         Raises:
             InvalidRequest: no such reservation.
@@ -99,15 +111,19 @@ class Reserving(Lookup):
         reservation = self.reservations.get(name)
         if reservation is None:
             raise InvalidRequest(f"there is no reservation {name!r}", reservation=name)
-        self._check_may_end(reservation, asker)
+        check_may_take_away(reservation, asker)
+        if not held_too:
+            self._check_unused(reservation)
         return Unreserved(name, reservation.spec.card)
 
     def decide_gate(self, card_id: CardId, sites: Sequence[SiteName]) -> SitesGated:
         """Turns the clocks of exactly these sites of a card off, and those of all others on.
 
+        What the system keeps for itself at a site does not need its clock.
+
         Raises:
             InvalidRequest: no such card or site.
-            UnitHeld: somebody holds a unit there.
+            UnitHeld: somebody else holds a unit there.
         """
         card = self.card_of(card_id)
         check_range("gated sites", len(sites), limits.SITES_PER_POOL_MAX, least=0)
@@ -119,9 +135,9 @@ class Reserving(Lookup):
                 at = pool.site_index[site]
                 if pool.held.at_site(at).any():
                     units = pool.held.part(pool.all_at(at))
-                    holders = self.find_holders(card, pool.spec.name, units)
-                    text = f"units of pool {pool.spec.name} at site {site} are held: its clock must run"
-                    raise UnitHeld(text, card=card.id, pool=pool.spec.name, site=site, holders=holders)
+                    if holders := self.find_holders(card, pool.spec.name, units, but_system=True):
+                        text = f"units of pool {pool.spec.name} at site {site} are held: its clock must run"
+                        raise UnitHeld(text, card=card.id, pool=pool.spec.name, site=site, holders=holders)
         return SitesGated(card.id, tuple(sorted(set(sites))))
 
     # What the decisions share.
@@ -138,29 +154,31 @@ class Reserving(Lookup):
                     check_may_use(reservation, asker)
 
     def _same_content(self, wish: ReserveWish, old: Reservation | None) -> Reservation | None:
-        """What was set aside for the same content by the same user, on a card that the wish may use."""
+        """What was set aside for the same content by the same user, on a card that the wish may use.
+
+        Who would replace a reservation that has lost units, or that others may use while they should not, or the other
+        way round, does not find it.
+        """
+        if not wish.content_hash:
+            return None
         mine = [old] if old is not None else []
         mine += self.reservations.values()
-        return next(
-            (
-                one
-                for one in mine
-                if wish.content_hash
-                and one.spec.content_hash == wish.content_hash
-                and one.spec.owner_uid == wish.asker.holder.uid
-                and wish.card in {None, one.spec.card}
-            ),
-            None,
-        )
+        for one in mine:
+            is_same = one.spec.content_hash == wish.content_hash and one.spec.owner_uid == wish.asker.holder.uid
+            is_there = wish.card in {None, one.spec.card}
+            is_such = wish.profile in {"", self.cards[one.spec.card].spec.profile}
+            is_outdated = not one.is_complete or one.spec.is_shared != wish.is_shared
+            if is_same and is_there and is_such and not (wish.replaces and one is old and is_outdated):
+                return one
+        return None
 
-    def _check_may_end(self, reservation: Reservation, asker: Asker) -> None:
-        check_may_take_away(reservation, asker)
+    def _check_unused(self, reservation: Reservation) -> None:
         card = self.cards[reservation.spec.card]
         for name, bits in reservation.units.items():
             pool = card.pools[name]
             if (pool.held.bits & bits.bits).any() or (pool.quarantined.bits & bits.bits).any():
                 holders = self.find_holders(card, name, bits.all_set())
-                told = "; held by " + "; ".join(str(one["text"]) for one in holders) if holders else ""
+                told = held_by({"holders": holders})
                 text = f"units of reservation {reservation.spec.name} in pool {name} are in use{told}"
                 raise UnitHeld(text, reservation=reservation.spec.name, pool=name, holders=holders)
 
@@ -205,6 +223,8 @@ def _check_names(name: str, content_hash: str) -> None:
 
 def _check_exist(pool: Pool, units: UnitSet) -> None:
     spec = pool.spec
+    if len(set(units.sites)) < len(units.sites) and units.is_same_everywhere:
+        raise InvalidRequest(f"a unit of pool {spec.name} is reserved twice", pool=spec.name)
     for site, runs in units.by_site():
         most = spec.unit_count_at(site) * spec.slices_per_unit if 0 <= site < spec.site_count else 0
         if any(not 0 <= run.start < run.stop <= most for run in runs):

@@ -76,7 +76,7 @@ class Snapshot:
 def take(books: Books) -> Snapshot:
     """Writes the books down."""
     parts: list[Part] = list(books.sessions.values())
-    parts += [GatedSites(card.id, card.gated_sites) for card in books.cards.values() if card.gated_sites]
+    parts += _gated(books)
     parts += [StandingReservation(one.spec, _given(one)) for one in books.reservations.values()]
     parts += [LiveLease(lease, books.revoking.get(lease.id)) for lease in books.leases.values()]
     parts += [QuarantinedLease(lease) for lease in books.quarantine.values()]
@@ -135,13 +135,13 @@ def everything_in_quarantine(cards: tuple[CardSpec, ...], known: Books) -> Snaps
     """Books in which nothing is free, over ``cards``: what is left of a damaged store, of which ``known`` was readable.
 
     Every unit is in quarantine under a lease that nobody holds, until its card proves that no process uses any of it.
-    Reservations that fit the cards stand; sessions, leases and requests are forgotten. The token leaps over all that
-    the unreadable part may have given.
+    Reservations that fit the cards stand, and what is clock-gated stays so; sessions, leases and requests are
+    forgotten. The token leaps over all that the unreadable part may have given.
     """
     same = {spec.id for spec in cards if spec.id in known.cards and known.cards[spec.id].spec == spec}
-    parts: list[Part] = [
-        StandingReservation(one.spec, _given(one)) for one in known.reservations.values() if one.spec.card in same
-    ]
+    parts: list[Part] = [part for part in _gated(known) if part.card in same]
+    standing = [one for one in known.reservations.values() if one.spec.card in same]
+    parts += [StandingReservation(one.spec, _given(one)) for one in standing]
     parts += [QuarantinedLease(_nobodys_lease(spec)) for spec in cards]
     head = Head(
         revision=known.revision + SALVAGE_LEAP,
@@ -176,6 +176,10 @@ def _all_units(pool: PoolSpec) -> UnitSet:
     if len(set(counts)) == 1:
         return UnitSet(sites, ((UnitRange(0, counts[0]),),))
     return UnitSet(sites, tuple((UnitRange(0, counts[site]),) for site in sites))
+
+
+def _gated(books: Books) -> list[GatedSites]:
+    return [GatedSites(card.id, card.gated_sites) for card in books.cards.values() if card.gated_sites]
 
 
 def _given(reservation: Reservation) -> tuple[tuple[PoolName, UnitSet], ...]:

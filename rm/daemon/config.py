@@ -24,6 +24,8 @@ class Config:
     durability: str
     salvages: bool
     kills_to_fence: bool
+    ids_need_reserved: bool
+    system: tuple[str, ...]
     group: str | None
 
 

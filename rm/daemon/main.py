@@ -10,6 +10,7 @@ import socket
 import sys
 from contextlib import ExitStack, suppress
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 import click
@@ -29,6 +30,7 @@ from rm.daemon.config import (
 from rm.daemon.logs import set_up_logs
 from rm.devices.embedded import EmbeddedBackend
 from rm.devices.profiles import load_profile
+from rm.service import system as system_units
 from rm.service.clock import SystemClock
 from rm.service.engine import Engine
 from rm.service.restart import CardsDiffer
@@ -53,6 +55,7 @@ Examples:
   rmd                                   one embedded card, for this user
   rmd --card-memory 2GiB --cards 2      two cards of 2 GiB each
   rmd --profile ax-m1                   the shape of an AX-M1, on memory of this host
+  rmd --profile aie --system ecc        an AI Engine array, less what ECC scrubbing needs
   rmd --config /etc/leasehold.toml      options from a file: profile = "embedded", cards = 2, ...
   rmd --recover salvage                 goes on without a state that is damaged; see docs/operations.md
 \b
@@ -87,6 +90,15 @@ _log = structlog.get_logger(__name__)
     show_default=True,
     help="What to do with a process that must let go and cannot be made to: wait for its end, or kill it.",
 )
+@click.option(
+    "--system",
+    multiple=True,
+    metavar="NAME",
+    help="Units that the system keeps for itself, as the profile names them: error-broadcast, ecc. May be repeated.",
+)
+@click.option(
+    "--strict-ids", is_flag=True, help="A claim by id must name reserved units.  [default: free ones as well]"
+)
 @click.option("--group", help="Only members of this group may connect.  [default: everybody on this host]")
 @click.option(
     "--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info", show_default=True
@@ -109,6 +121,8 @@ def command(
     durability: str,
     recover: str | None,
     fence: str,
+    system: tuple[str, ...],
+    strict_ids: bool,
     group: str | None,
     log_level: str,
     config: Path | None,
@@ -127,6 +141,8 @@ def command(
         durability=durability,
         salvages=recover is not None,
         kills_to_fence=fence == "kill",
+        ids_need_reserved=strict_ids,
+        system=tuple(dict.fromkeys(system)),
         group=group,
     )
     try:
@@ -153,15 +169,22 @@ async def _serve(config: Config) -> int:
     """Serves until it is told to stop; answers the exit status."""
     _raise_descriptor_limit()
     stopped = asyncio.Event()
+    profile = load_profile(config.profile)
     backend = EmbeddedBackend(
-        load_profile(config.profile),
+        profile,
         card_count=config.card_count,
         memory_bytes=config.card_memory_bytes,
         cpus=sorted(os.sched_getaffinity(0)),
     )
     store, ledger = _open_store(config, backend)
     engine = Engine(ledger, store, backend, SystemClock(), on_failure=stopped.set)
-    server = Server(engine, admin_uids=frozenset({0, os.geteuid()}), kills_to_fence=config.kills_to_fence)
+    server = Server(
+        engine,
+        admin_uids=frozenset({0, os.geteuid()}),
+        kills_to_fence=config.kills_to_fence,
+        ids_need_reserved=config.ids_need_reserved,
+        keep_system_units=partial(system_units.keep, engine, profile.system, config.system, uid=os.geteuid()),
+    )
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopped.set)

@@ -13,6 +13,7 @@ from rm.core.card import Allotment, Card
 from rm.core.errors import InvalidRequest
 from rm.core.lease import Lease
 from rm.core.pool import Pool
+from rm.core.reservation import Reservation
 from rm.core.types import NS_PER_S, Holder, PoolName, SiteName, UnitRange
 from rm.service.event_log import Happening
 from rmapi.v1 import types_pb2 as pb
@@ -91,6 +92,10 @@ def _plain_claim_from(message: pb.Claim) -> core.PlainClaim:
             return core.Ids(pool, tuple(message.ids.ids), at, message.reservation)
         case "common":
             return core.Common(pool, at, message.reservation)
+        case "whole":
+            if at or not message.reservation:
+                raise InvalidRequest("all of a pool is claimed from a reservation, and without sites", pool=pool)
+            return core.Whole(pool, message.reservation)
         case "first_of":
             raise InvalidRequest("an alternative of a claim must not have alternatives itself")
         case _:
@@ -148,7 +153,39 @@ def holder_to(holder: Holder) -> pb.Holder:
 def card_to(card: Card, pools: list[pb.PoolStatus]) -> pb.Card:
     """A card as it is told to clients."""
     spec = card.spec
-    return pb.Card(id=card.id, profile=spec.profile, pools=pools, core_cpus=spec.core_cpus, backend=spec.backend)
+    return pb.Card(
+        id=card.id,
+        profile=spec.profile,
+        pools=pools,
+        core_cpus=spec.core_cpus,
+        backend=spec.backend,
+        gated_sites=card.gated_sites,
+    )
+
+
+def reservation_to(reservation: Reservation, card: Card, *, with_units: bool = False) -> pb.Reservation:
+    """A reservation as it is told to clients."""
+    spec = reservation.spec
+    message = pb.Reservation(
+        name=spec.name,
+        content_hash=spec.content_hash,
+        card=spec.card,
+        owner_uid=-1 if spec.owner_uid is None else spec.owner_uid,
+        shared=spec.is_shared,
+    )
+    for name, mine in reservation.units.items():
+        pool = card.pools[name]
+        message.pools.add(
+            pool=name,
+            unit_count=mine.count(),
+            held_count=(mine.bits & pool.held.bits).count(),
+            quarantined_count=(mine.bits & pool.quarantined.bits).count(),
+            slices_per_unit=pool.spec.slices_per_unit,
+            unit_bytes=pool.spec.unit_bytes,
+        )
+        if with_units:
+            message.units.append(allotment_to(Allotment(name, mine.all_set()), card))
+    return message
 
 
 def pool_to(pool: Pool, *, waiter_count: int, used_bytes: int) -> pb.PoolStatus:
@@ -180,6 +217,7 @@ def bitmap_to(card: Card, pool: Pool, status: pb.PoolStatus) -> pb.PoolBitmap:
         reserved_bits=pool.reserved.bits.tobytes(),
         quarantined_bits=pool.quarantined.bits.tobytes(),
         sites=pool.spec.sites,
+        site_unit_counts=pool.spec.site_unit_counts,
     )
 
 

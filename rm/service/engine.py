@@ -35,6 +35,7 @@ from rm.service.commits import Commits
 from rm.service.endings import Endings
 from rm.service.event_log import EventLog
 from rm.service.news import News
+from rm.service.reservations import Desk, Reservations
 from rm.service.waiting import Waiting, WaitingRoom
 from rm.store.store import Store
 
@@ -55,6 +56,9 @@ class Engine:
         self.news = News()
         self.commits = Commits(ledger, store, clock, self.log, on_failure)
         self.endings = Endings(ledger, backend, self.commits, self.news, serve=self._serve_waiters)
+        self.reservations = Reservations(
+            ledger, self.commits, self.waiting, Desk(check_open=self._check_open, serve=self._serve_waiters)
+        )
         self._unclaimed = Unclaimed()
         self._coming: set[LeaseId] = set()  # granted, and not safe yet: nobody knows of them
         self._ran_ns = clock.monotonic_ns()  # at the last tick, less the time in which the daemon stood still
@@ -168,8 +172,7 @@ class Engine:
         Raises:
             ShuttingDown, StoreFull: not now.
         """
-        self._check_serving()
-        self._check_room()
+        self._check_open()
         with self.commits:
             self.commits.commit(self.ledger.decide_open_session(session))
 
@@ -361,6 +364,10 @@ class Engine:
     def _check_serving(self) -> None:
         if because := self.commits.failed_because or self._stopped_because:
             raise ShuttingDown(because)
+
+    def _check_open(self) -> None:
+        self._check_serving()
+        self._check_room()
 
     def _check_room(self) -> None:
         if self.store.full_because:

@@ -20,6 +20,7 @@ Kind = Literal[
     "units_quiet",
     "reserved",
     "unreserved",
+    "gated",
     "resync",
 ]
 
@@ -59,14 +60,26 @@ def describe(event: events.Event, lease: Lease | None, *, revision: int, wall_ns
             kind, text = "ended", f"{who} ended: {cause}"
         case events.UnitsQuiet(quiet_id):
             kind, text = "units_quiet", f"the units of {quiet_id} are proven quiet"
+        case _:
+            return _describe_card(event, revision=revision, wall_ns=wall_ns)
+    return Happening(revision, kind, text, wall_ns, lease_id, card, cause, holder)
+
+
+def _describe_card(event: events.Event, *, revision: int, wall_ns: int) -> Happening | None:
+    """What happened to a card, and to no lease."""
+    kind: Kind
+    match event:
         case events.Reserved(spec):
-            card = spec.card
-            kind, text = "reserved", f"{spec.name} was reserved"
+            kind, card, text = "reserved", spec.card, f"{spec.name} was reserved"
+        case events.ReservationReplaced(spec):
+            kind, card, text = "reserved", spec.card, f"{spec.name} was replaced"
         case events.Unreserved(name, card):
             kind, text = "unreserved", f"{name} is no longer reserved"
+        case events.SitesGated(card, sites):
+            kind, text = "gated", f"the clocks of {len(sites)} sites of card {card} are off"
         case _:
             return None
-    return Happening(revision, kind, text, wall_ns, lease_id, card, cause, holder)
+    return Happening(revision, kind, text, wall_ns, card=card)
 
 
 class Watcher:

@@ -1,8 +1,11 @@
 """Requests that come through both doors, gRPC and the session socket: each is carried out in one place."""
 
+import hashlib
+
 from rm.core.claims import Asker
 from rm.core.errors import InvalidRequest
-from rm.core.types import LeaseId, SessionId
+from rm.core.reserving import ReserveWish
+from rm.core.types import CardId, LeaseId, SessionId
 from rm.service import convert
 from rm.service.engine import Engine
 from rmapi.v1 import resource_manager_pb2 as pb
@@ -32,3 +35,23 @@ def keep_alive(engine: Engine, session: SessionId, request: pb.KeepAliveRequest)
     """
     lost = engine.keep_alive(session, [LeaseId(lease_id) for lease_id in request.lease_ids])
     return pb.KeepAliveResponse(lost_lease_ids=lost, revision=engine.store.synced.revision)
+
+
+def reserve_wish(request: pb.ReserveRequest, asker: Asker) -> ReserveWish:
+    """What a request to reserve wishes. Without a content hash its claims stand for themselves.
+
+    Raises:
+        InvalidRequest: a claim that says nothing, or what no claim may say.
+    """
+    bare = pb.ReserveRequest(claims=request.claims, card=request.card, profile=request.profile)
+    digest = hashlib.blake2b(bare.SerializeToString(deterministic=True), digest_size=16).hexdigest()
+    return ReserveWish(
+        name=request.name,
+        claims=convert.claims_from(request.claims),
+        asker=asker,
+        content_hash=request.content_hash or f"claims:{digest}",
+        card=CardId(request.card) if request.card else None,
+        profile=request.profile,
+        is_shared=request.shared,
+        replaces=request.replace,
+    )

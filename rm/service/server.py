@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
@@ -50,10 +51,23 @@ SERVER_OPTIONS: tuple[tuple[str, int], ...] = (
 class Server:
     """Everything that listens."""
 
-    def __init__(self, engine: Engine, *, admin_uids: frozenset[int], kills_to_fence: bool = False) -> None:
-        """``kills_to_fence``: a process that must be fenced, and cannot be by other means, is killed."""
+    def __init__(
+        self,
+        engine: Engine,
+        *,
+        admin_uids: frozenset[int],
+        kills_to_fence: bool = False,
+        ids_need_reserved: bool = False,
+        keep_system_units: Callable[[], None] = lambda: None,
+    ) -> None:
+        """``kills_to_fence``: a process that must be fenced, and cannot be by other means, is killed.
+
+        ``ids_need_reserved``: a claim by id must name reserved units. ``keep_system_units`` is called once the leases
+        of before are taken up.
+        """
         self._engine = engine
-        self._sessions = Sessions(self._on_death, admin_uids=admin_uids)
+        self._keep_system_units = keep_system_units
+        self._sessions = Sessions(self._on_death, admin_uids=admin_uids, ids_need_reserved=ids_need_reserved)
         self._session_socket = SessionSocket(engine, self._sessions)
         self._servicer = Servicer(
             engine, self._sessions, is_connected=self._session_socket.is_connected, pid=os.getpid()
@@ -70,6 +84,7 @@ class Server:
         Raises:
             OSError: a socket cannot be made there.
             CardsDiffer: the state is of other cards.
+            Refusal: what the system is to keep is not known, or held by somebody.
             ShuttingDown: the store failed.
         """
         grpc_path, session_path = run_directory / GRPC_SOCKET, run_directory / SESSION_SOCKET
@@ -78,6 +93,7 @@ class Server:
                 raise OSError(f"the path of a socket has at most {UNIX_PATH_BYTES_MAX} bytes: {path}")
             path.unlink(missing_ok=True)
         resumed = resume(self._engine, boot_id=boot_id(), is_alive=self._sessions.resume)
+        self._keep_system_units()
         await self._engine.synced()
         _log.info("resumed", **asdict(resumed))
         server = grpc.aio.server(options=SERVER_OPTIONS)

@@ -2,7 +2,7 @@
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Set
+from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import wraps
 from importlib.metadata import version
 from itertools import islice
@@ -13,17 +13,16 @@ import structlog
 
 from rm.core import limits, report, snapshot
 from rm.core.asks import check_range
-from rm.core.card import Card
 from rm.core.claims import Asker, Wish, pools_of
 from rm.core.errors import InvalidRequest, LeaseNotFound, Refusal, SessionUnknown
 from rm.core.events import Request
-from rm.core.lease import Lease
 from rm.core.types import CardId, Holder, LeaseId, PoolName, SessionId, SiteName
 from rm.service import convert, requests
 from rm.service.engine import Engine
 from rm.service.event_log import Watcher
-from rm.service.sessions import Sessions, command_of
+from rm.service.sessions import Sessions
 from rm.service.status import ERROR_TRAILER, code_of, detail_of, text_of
+from rm.service.views import Views
 from rm.store.damage import StoreDamaged
 from rmapi.v1 import resource_manager_pb2 as pb
 from rmapi.v1 import resource_manager_pb2_grpc as pb_grpc
@@ -83,7 +82,7 @@ class Servicer(pb_grpc.ResourceManagerServiceServicer):
     ) -> None:
         self.engine = engine
         self._sessions = sessions
-        self._is_connected = is_connected
+        self._views = Views(engine, is_connected)
         self._pid = pid
         self._started_ns = engine.clock.monotonic_ns()
         self._reading_back = asyncio.Lock()
@@ -103,7 +102,7 @@ class Servicer(pb_grpc.ResourceManagerServiceServicer):
             label=request.label,
         )
         lease = await self.engine.acquire(wish, wait_ns=convert.duration_ns(request.wait_duration))
-        return pb.AcquireResponse(lease=self._lease(lease), revision=self.engine.store.synced.revision)
+        return pb.AcquireResponse(lease=self._views.lease(lease), revision=self.engine.store.synced.revision)
 
     @_refusals_told
     async def Extend(self, request: pb.ExtendRequest, context: Context) -> pb.ExtendResponse:
@@ -112,7 +111,7 @@ class Servicer(pb_grpc.ResourceManagerServiceServicer):
         lease = await self.engine.extend(
             LeaseId(request.lease_id), convert.claims_from(request.claims), asker, _request(asker, request)
         )
-        return pb.ExtendResponse(lease=self._lease(lease), revision=self.engine.store.synced.revision)
+        return pb.ExtendResponse(lease=self._views.lease(lease), revision=self.engine.store.synced.revision)
 
     @_refusals_told
     async def GiveBack(self, request: pb.GiveBackRequest, context: Context) -> pb.GiveBackResponse:
@@ -127,7 +126,7 @@ class Servicer(pb_grpc.ResourceManagerServiceServicer):
             at=tuple(SiteName(site) for site in request.sites),
             to_pool=request.to_pool,
         )
-        message = self._lease(lease) if lease else types_pb2.Lease(id=request.lease_id)
+        message = self._views.lease(lease) if lease else types_pb2.Lease(id=request.lease_id)
         return pb.GiveBackResponse(lease=message, revision=self.engine.store.synced.revision)
 
     @_refusals_told
@@ -150,6 +149,27 @@ class Servicer(pb_grpc.ResourceManagerServiceServicer):
         revoked = await self.engine.revoke(LeaseId(request.lease_id), asker, cause, notice_ns=notice_ns)
         return pb.RevokeResponse(revoked=revoked, revision=self.engine.store.synced.revision)
 
+    @_refusals_told
+    async def Reserve(self, request: pb.ReserveRequest, context: Context) -> pb.ReserveResponse:
+        """Sets units aside under a name."""
+        found, existed = await self.engine.reservations.reserve(requests.reserve_wish(request, self._asker(context)))
+        message = convert.reservation_to(found, self.engine.ledger.cards[found.spec.card])
+        revision = self.engine.store.synced.revision
+        return pb.ReserveResponse(reservation=message, existed=existed, revision=revision)
+
+    @_refusals_told
+    async def Unreserve(self, request: pb.UnreserveRequest, context: Context) -> pb.UnreserveResponse:
+        """Takes a reservation away."""
+        await self.engine.reservations.unreserve(request.name, self._asker(context))
+        return pb.UnreserveResponse(revision=self.engine.store.synced.revision)
+
+    @_refusals_told
+    async def GateSites(self, request: pb.GateSitesRequest, context: Context) -> pb.GateSitesResponse:
+        """Says which sites have their clock off."""
+        card, sites = self._views.card_named(request.card), [SiteName(site) for site in request.sites]
+        await self.engine.reservations.gate(card.id, sites, self._asker(context))
+        return pb.GateSitesResponse(revision=self.engine.store.synced.revision)
+
     # What only reads.
 
     @_reads
@@ -158,7 +178,7 @@ class Servicer(pb_grpc.ResourceManagerServiceServicer):
         lease = self.engine.ledger.leases.get(LeaseId(request.lease_id))
         if lease is None:
             raise LeaseNotFound(f"there is no live lease {request.lease_id!r}", lease=request.lease_id)
-        return pb.GetLeaseResponse(lease=self._lease(lease, with_use=True))
+        return pb.GetLeaseResponse(lease=self._views.lease(lease, with_use=True))
 
     @_reads
     def ListLeases(self, request: pb.ListLeasesRequest, context: Context) -> pb.ListLeasesResponse:
@@ -175,7 +195,7 @@ class Servicer(pb_grpc.ResourceManagerServiceServicer):
         )
         page = list(islice(wanted, size + 1))
         response = pb.ListLeasesResponse()
-        response.leases.extend(self._lease(lease, with_use=True) for lease in page[:size])
+        response.leases.extend(self._views.lease(lease, with_use=True) for lease in page[:size])
         if len(page) > size:
             response.next_page_token = str(page[size - 1].token)
         return response
@@ -183,22 +203,19 @@ class Servicer(pb_grpc.ResourceManagerServiceServicer):
     @_reads
     def ListCards(self, request: pb.ListCardsRequest, context: Context) -> pb.ListCardsResponse:
         """Lists the cards with the state of their pools."""
-        cards = [self._card(card) for card in self.engine.ledger.cards.values()]
+        cards = [self._views.card(card) for card in self.engine.ledger.cards.values()]
         return pb.ListCardsResponse(cards=cards)
 
     @_reads
     def GetBitmap(self, request: pb.GetBitmapRequest, context: Context) -> pb.GetBitmapResponse:
         """Returns the bitmaps of one pool."""
-        cards = self.engine.ledger.cards
-        card = cards.get(CardId(request.card)) if request.card else next(iter(cards.values()))
-        if card is None:
-            raise InvalidRequest(f"there is no card {request.card!r}; there are {', '.join(cards)}", card=request.card)
-        pool = card.pools.get(PoolName(request.pool))
-        if pool is None:
-            there = ", ".join(card.pools)
-            raise InvalidRequest(f"card {card.id} has no pool {request.pool!r}; it has {there}", pool=request.pool)
-        status = convert.pool_to(pool, waiter_count=self._waiter_count(card, pool.spec.name), used_bytes=0)
-        return pb.GetBitmapResponse(bitmap=convert.bitmap_to(card, pool, status))
+        card = self._views.card_named(request.card)
+        return pb.GetBitmapResponse(bitmap=self._views.bitmap(card, PoolName(request.pool)))
+
+    @_reads
+    def ListReservations(self, request: pb.ListReservationsRequest, context: Context) -> pb.ListReservationsResponse:
+        """Lists reservations."""
+        return pb.ListReservationsResponse(reservations=self._views.reservations(request))
 
     @_reads
     def GetStatus(self, request: pb.GetStatusRequest, context: Context) -> pb.GetStatusResponse:
@@ -214,7 +231,7 @@ class Servicer(pb_grpc.ResourceManagerServiceServicer):
             waiter_count=len(self.engine.waitlist),
             uptime_duration=convert.duration_to(uptime_ns),
             pid=self._pid,
-            warnings=self._warnings(),
+            warnings=self._views.warnings(),
             epoch=self.engine.ledger.epoch,
         )
 
@@ -251,7 +268,7 @@ class Servicer(pb_grpc.ResourceManagerServiceServicer):
             grantable=outcome.refusal is None and not waiter_count,
             card=outcome.card or "",
             waiter_count=waiter_count,
-            cards=[self._card(one, only=pools) for one in ledger.cards.values() if card in {None, one.id}],
+            cards=[self._views.card(one, only=pools) for one in ledger.cards.values() if card in {None, one.id}],
         )
         if outcome.refusal is not None:
             response.refusal.CopyFrom(detail_of(outcome.refusal))
@@ -303,46 +320,6 @@ class Servicer(pb_grpc.ResourceManagerServiceServicer):
         if not isinstance(session_id, str) or not isinstance(secret, str):
             raise SessionUnknown("the session's id and secret must be text")
         return self._sessions.asker(self._sessions.authenticate(session_id, secret))
-
-    def _lease(self, lease: Lease, *, with_use: bool = False) -> types_pb2.Lease:
-        used_bytes = self.engine.backend.used_bytes(lease.id) if with_use else 0
-        message = convert.lease_to(lease, self.engine.ledger.cards[lease.card], used_bytes=used_bytes)
-        if with_use:  # a process may have become another program since
-            message.holder.command = command_of(lease.holder.pid) or lease.holder.command
-            message.state, message.revoked_because = self._state(lease)
-        return message
-
-    def _state(self, lease: Lease) -> tuple[types_pb2.Lease.State, str]:
-        if revocation := self.engine.ledger.revoking.get(lease.id):
-            return types_pb2.Lease.STATE_REVOKING, revocation.cause
-        is_quiet = lease.ttl_ns is not None and not self._is_connected(lease.session)  # without a ttl it need not speak
-        return types_pb2.Lease.STATE_SUSPECT if is_quiet else types_pb2.Lease.STATE_HELD, ""
-
-    def _warnings(self) -> list[str]:
-        warnings = list(self.engine.backend.warnings)
-        if full_because := self.engine.store.full_because:
-            warnings.append(full_because)
-        for lease in islice(self.engine.ledger.quarantine.values(), limits.HOLDERS_PER_REFUSAL_MAX):
-            who = f" (pid {lease.holder.pid} or a child of it)" if lease.holder.pid else ""
-            warnings.append(f"units of {lease.id} are in quarantine until nobody uses them{who}")
-        return warnings
-
-    def _card(self, card: Card, only: Set[PoolName] | None = None) -> types_pb2.Card:
-        pools = [
-            convert.pool_to(pool, waiter_count=self._waiter_count(card, name), used_bytes=self._used_bytes(card, name))
-            for name, pool in card.pools.items()
-            if only is None or name in only
-        ]
-        return convert.card_to(card, pools)
-
-    def _waiter_count(self, card: Card, pool: PoolName) -> int:
-        return self.engine.waitlist.count((card.id, pool))
-
-    def _used_bytes(self, card: Card, pool: PoolName) -> int:
-        if not card.pools[pool].spec.unit_bytes:
-            return 0
-        holding = self.engine.ledger.leases_by_pool.get((card.id, pool), ())
-        return sum(self.engine.backend.used_bytes(lease_id) for lease_id in holding)
 
 
 def _request(asker: Asker, message: pb.ExtendRequest | pb.GiveBackRequest) -> Request:

@@ -94,14 +94,24 @@ class Session:
 
 
 class Sessions:
-    """All open sessions. ``on_death`` is told when the process of one is dead; ``admin_uids`` may do everything."""
+    """All open sessions. ``on_death`` is told when the process of one is dead; ``admin_uids`` may do everything.
 
-    def __init__(self, on_death: Callable[[Session], None], *, admin_uids: frozenset[int] = frozenset()) -> None:
+    With ``ids_need_reserved`` a claim by id must name reserved units.
+    """
+
+    def __init__(
+        self,
+        on_death: Callable[[Session], None],
+        *,
+        admin_uids: frozenset[int] = frozenset(),
+        ids_need_reserved: bool = False,
+    ) -> None:
         self._by_id: dict[str, Session] = {}
         self._count_by_process: dict[ProcessKey, int] = {}
         self._count_by_uid: dict[int, int] = {}
         self._on_death = on_death
         self._admin_uids = admin_uids
+        self._ids_need_reserved = ids_need_reserved
 
     def __len__(self) -> int:
         return len(self._by_id)
@@ -189,7 +199,7 @@ class Sessions:
     def asker(self, session: Session) -> Asker:
         """A session as the core knows it."""
         holder = Holder(session.peer.pid, session.peer.uid, session.command)
-        return Asker(session.id, holder, session.peer.uid in self._admin_uids)
+        return Asker(session.id, holder, session.peer.uid in self._admin_uids, self._ids_need_reserved)
 
     def get(self, session_id: SessionId) -> Session | None:
         """The open session of this id."""

@@ -5,6 +5,7 @@ import gc
 import math
 import os
 import pickle
+import signal
 import time
 import weakref
 
@@ -252,10 +253,7 @@ with leasehold.connect(sys.argv[1]) as client:
 
 
 def test_ctrl_c_leaves_the_queue(daemon, client):
-    import signal
-
-    with client.acquire(memory="1MiB"):
-        process = python(INTERRUPTED, str(daemon.run_directory))
+    with client.acquire(memory="1MiB"), python(INTERRUPTED, str(daemon.run_directory)) as process:
         assert process.stdout.readline() == "waiting\n"
         until(lambda: client.status().waiter_count == 1)
         process.send_signal(signal.SIGINT)

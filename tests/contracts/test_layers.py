@@ -37,7 +37,7 @@ TABLE = (
         "leasehold.aie leasehold.card leasehold.claims leasehold.errors rmapi google.protobuf",
         "leasehold.client leasehold.lease leasehold.local",
     ),
-    Row("client/leasehold/local.py", f"leasehold rm {_GRPC}", "numpy onnxruntime"),
+    Row("client/leasehold/local", f"leasehold rm {_GRPC}", "numpy onnxruntime"),
     Row("client/leasehold/testing.py", f"leasehold rm {_GRPC}", "numpy onnxruntime"),
 )
 
@@ -95,7 +95,7 @@ def test_a_wrong_arrow_is_found(name, text, fault) -> None:
         ("rm/daemon/x.py", "from leasehold import quantity\nimport rm.service.engine"),
         ("client/leasehold/x.py", "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import numpy"),
         ("client/leasehold/x.py", "async def f():\n    import onnxruntime"),
-        ("client/leasehold/local.py", "import rm.core.ledger"),
+        ("client/leasehold/local/x.py", "import rm.core.ledger"),
         ("client/leasehold/cli/x.py", "import click, rich.table"),
     ],
 )

@@ -1,5 +1,7 @@
 """Pool: three truths about each unit, and what is derived from them."""
 
+from random import Random
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -122,3 +124,27 @@ def test_bytes_are_written_in_their_largest_unit(byte_count, text) -> None:
 )
 def test_an_amount_is_written_as_bytes_or_as_units(shape, bit_count, text) -> None:
     assert amount_text(pool("p", 4, **shape), bit_count) == text
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_the_longest_run_is_that_which_a_naive_count_finds(seed) -> None:
+    """By columns where sites are many and their units few, by rows elsewhere, in a row of its own by its index."""
+    random = Random(seed)
+    bit_count, site_count = random.choice(((1, 9), (3, 40), (16, 50), (9, 10), (10, 9), (12, 12), (5, 2), (40, 1)))
+    counts = (
+        random.choice(((), tuple(random.randint(0, bit_count) for _ in range(site_count)))) if site_count > 1 else ()
+    )
+    sites = tuple(f"t{site}" for site in range(site_count)) if site_count > 1 else ()
+    state = Pool(pool("p", bit_count, sites=sites, site_unit_counts=counts))
+    there = {(site, bit) for site in range(site_count) for bit in range(counts[site] if counts else bit_count)}
+    free = set(there)
+    for spot in random.sample(sorted(there), len(there)):
+        longest = run = 0
+        for site in range(site_count):
+            for bit in range(bit_count + 1):
+                run = run + 1 if (site, bit) in free else 0
+                longest = max(longest, run)
+        assert state.largest_run() == longest, f"seed {seed}: {spot} is next"
+        state.hold(units(spot[1], site=spot[0]))
+        free.discard(spot)
+    assert state.largest_run() == 0

@@ -43,7 +43,7 @@ def test_another_user_cannot_touch_a_lease_by_any_call_also_after_a_restart(rest
     assert owner("lease.check(), bytes(lease.memory[:5]) == b'hello', lost") == [None, True, []]
     owner("lease.release()")
     with restarted.connect() as client:
-        assert is_all_free(client)
+        until(lambda: is_all_free(client))  # it may have been released before its window was handed back
 
 
 def try_everything(stranger, lease_id: str) -> None:

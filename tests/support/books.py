@@ -11,7 +11,8 @@ from rm.core.events import Event, Granted, Request
 from rm.core.lease import Lease
 from rm.core.ledger import Ledger
 from rm.core.pool import PoolSpec
-from rm.core.reservation import ReservationSpec
+from rm.core.reservation import Reservation, ReservationSpec
+from rm.core.reserving import ReserveWish
 from rm.core.session import ProcessKey, SessionRecord
 from rm.core.snapshot import restore, take
 from rm.core.types import CardId, Holder, PoolName, SessionId, SiteName
@@ -23,8 +24,9 @@ CARD = CardId("0")
 NO_REQUEST = Request(SessionId("s1"), 0, b"")
 
 
-def asker(session: str = "s1", *, uid: int = 1000, is_admin: bool = False) -> Asker:
-    return Asker(SessionId(session), Holder(pid=100, uid=uid, command=f"/usr/bin/{session}"), is_admin)
+def asker(session: str = "s1", *, uid: int = 1000, is_admin: bool = False, needs_reserved: bool = False) -> Asker:
+    holder = Holder(pid=100, uid=uid, command=f"/usr/bin/{session}")
+    return Asker(SessionId(session), holder, is_admin, needs_reserved)
 
 
 def record(session: str = "s1", *, uid: int = 1000, pid: int = 100) -> SessionRecord:
@@ -80,12 +82,26 @@ def reserve(
     owner_uid: int | None = None,
     content_hash: str = "",
     card_id: str = CARD,
+    is_shared: bool = False,
 ) -> None:
-    """Sets units aside."""
+    """Sets exactly these units aside."""
     state = ledger.cards[CardId(card_id)].pools[PoolName(pool_name)]
     units = units_of_ids(state, ids, resolve_sites(state, [SiteName(site) for site in at]))
-    spec = ReservationSpec(name, content_hash, CardId(card_id), ((PoolName(pool_name), units),), owner_uid)
+    spec = ReservationSpec(name, content_hash, CardId(card_id), ((PoolName(pool_name), units),), owner_uid, is_shared)
     ledger.apply(ledger.decide_reserve(spec))
+
+
+def reserve_claims(ledger: Ledger, name: str, *claims: Claim, who: Asker | None = None, **more) -> ReservationSpec:
+    """Sets aside what the claims get, or finds it; answers what stands."""
+    event = ledger.decide_reserve_claims(ReserveWish(name, claims, who or asker(), **more))
+    if not isinstance(event, Reservation):
+        ledger.apply(event)
+    return event.spec
+
+
+def gate(ledger: Ledger, *sites: str, card_id: str = CARD) -> None:
+    """Turns the clocks of exactly these sites off."""
+    ledger.apply(ledger.decide_gate(CardId(card_id), [SiteName(site) for site in sites]))
 
 
 def spots(allotment: Allotment) -> Spots:
@@ -123,6 +139,10 @@ def snapshot(books: Books) -> dict[str, object]:
         "reservations": {
             name: (kept.spec, {key: units.bits.tobytes() for key, units in kept.units.items()})
             for name, kept in books.reservations.items()
+        },
+        "gated": {one.id: one.gated_sites for one in books.cards.values()},
+        "open sites": {
+            (one.id, name): state.open_sites for one in books.cards.values() for name, state in one.pools.items()
         },
         "requests": {
             session: (dict(kept.answers), kept.forgotten_mark) for session, kept in books.requests._sessions.items()

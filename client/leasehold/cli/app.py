@@ -1,8 +1,7 @@
 """The commands that look at a daemon."""
 
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
@@ -14,18 +13,24 @@ from rich.text import Text
 from leasehold import Card, Client, DaemonUnavailable, LeaseholdError, LeaseInfo, PoolStatus
 from leasehold.cli.admin import revoke
 from leasehold.cli.claims import claim_options, claims_of
+from leasehold.cli.compile import compile_command
 from leasehold.cli.map import draw_map, map_json
 from leasehold.cli.output import (
     EXIT_NO_DAEMON,
     EXIT_REFUSED,
+    as_json,
     console,
     number_text,
+    reading,
     say_json,
     table,
     user_name,
 )
+from leasehold.cli.pack import pack
 from leasehold.cli.plan import plan
+from leasehold.cli.reservations import dump, gate, reservations, reserve, ungate, unreserve
 from leasehold.cli.run import run
+from leasehold.cli.stats import stats
 from leasehold.quantity import duration_text, size_text
 from rmapi.v1 import resource_manager_pb2 as pb
 
@@ -38,7 +43,6 @@ Examples:
 """
 
 _WIDE_COLUMNS = 100
-as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
 @click.group(epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
@@ -55,7 +59,11 @@ def app(ctx: click.Context, address: str | None) -> None:
 
 app.add_command(run)
 app.add_command(plan)
+app.add_command(compile_command)
+app.add_command(pack)
 app.add_command(revoke)
+for _command in (reservations, reserve, unreserve, stats, dump, gate, ungate):
+    app.add_command(_command)
 
 
 def run_app() -> None:
@@ -75,17 +83,6 @@ def run_app() -> None:
         sys.exit(EXIT_REFUSED)
     except BrokenPipeError:  # the reader of our output has seen enough
         sys.stderr.close()
-
-
-@contextmanager
-def reading(connect: Callable[[], Client]) -> Iterator[Client]:
-    """A client that needs no session, and fails at once where no daemon is there."""
-    client = connect()
-    client.check_reachable()
-    try:
-        yield client
-    finally:
-        client.close()
 
 
 @app.command()

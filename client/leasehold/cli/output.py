@@ -3,8 +3,8 @@
 import json
 import pwd
 import sys
-from collections.abc import Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any, Literal
 
 import click
@@ -13,10 +13,24 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from leasehold import Client
+
 EXIT_REFUSED = 1
 EXIT_NO_DAEMON = 69
 _FOLDED, _CUT = {"LABEL", "UNITS"}, {"COMMAND"}
+as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 _WIDTH_OF_PIPE = 200  # a pipe has no width: enough that no cell is cut
+
+
+@contextmanager
+def reading(connect: Callable[[], Client]) -> Iterator[Client]:
+    """A client that needs no session, and fails at once where no daemon is there."""
+    client = connect()
+    client.check_reachable()
+    try:
+        yield client
+    finally:
+        client.close()
 
 
 def console() -> Console:
@@ -28,6 +42,16 @@ def console() -> Console:
 def error_console() -> Console:
     """Where progress and errors go."""
     return Console(stderr=True, markup=False, emoji=False, highlight=False)
+
+
+@contextmanager
+def files_named() -> Iterator[None]:
+    """Tells of a file that cannot be read or written in one line."""
+    try:
+        yield
+    except OSError as fault:
+        where = f"{fault.filename}: " if fault.filename else ""
+        raise click.ClickException(f"{where}{fault.strerror or fault}") from fault
 
 
 def say_json(value: Any) -> None:  # noqa: ANN401 - JSON

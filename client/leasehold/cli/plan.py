@@ -6,14 +6,17 @@ from pathlib import Path
 import click
 from rich.text import Text
 
-from leasehold.cli.output import error_console, say_json
-from leasehold.plan import measure
+from leasehold.cli.output import error_console, files_named, say_json
+from leasehold.files import replace_file
+from leasehold.plan import check_holdable, measure
 from leasehold.quantity import size_text
 
 _EPILOG = """\b
 Examples:
   rmctl plan model.onnx -o model.toml
   rmctl plan ocr.onnx --shape x=1,3,48,640     the widest input it will meet
+  rmctl plan model.onnx -o model.toml --profile ax-m1
+  rmctl pack model.onnx model.toml             the model carries it from then on
 """
 
 
@@ -21,16 +24,20 @@ Examples:
 @click.argument("model", type=click.Path(path_type=Path))
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="File to write.  [default: standard output]")
 @click.option("--shape", "shapes", multiple=True, metavar="INPUT=N,N,...", help="Shape of an input; may be repeated.")
+@click.option("--profile", default="", metavar="NAME", help="Kind of card that it is for.  [default: any]")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def plan(model: Path, output: Path | None, shapes: tuple[str, ...], as_json: bool) -> None:
+def plan(model: Path, output: Path | None, shapes: tuple[str, ...], profile: str, as_json: bool) -> None:
     """Measures the memory that MODEL needs, weights included, and writes a reservation manifest.
 
-    Runs it in child processes under smaller and smaller caps; that takes some seconds.
+    Runs it in child processes under smaller and smaller caps; that takes some seconds. A reservation that no card of
+    the profile could hold, with everything free, is refused.
     """
     try:
         import onnxruntime  # noqa: F401 - to see whether it is there
+
+        import leasehold.local  # noqa: F401
     except ImportError:
-        raise click.ClickException("plan runs the model: pip install 'leasehold[embedded]'") from None
+        raise click.ClickException("plan runs the model: pip install 'leasehold[embedded,daemon]'") from None
     if not model.is_file():
         raise click.ClickException(f"there is no file {model}")
     out = error_console()
@@ -40,14 +47,20 @@ def plan(model: Path, output: Path | None, shapes: tuple[str, ...], as_json: boo
             text = f"{model.name}: {size_text(size)} {'is enough' if fits else 'is too little'}"
             progress.update(Text(text)) if out.is_terminal else click.echo(text, err=True)
 
-        found = measure(model, dict(_shape(text) for text in shapes), on_try=on_try)
+        with files_named():
+            found = measure(model, dict(_shape(text) for text in shapes), on_try=on_try)
+    manifest = found.manifest(profile)
+    check_holdable(manifest)
+    text = f"# What {manifest.name} needs, measured by 'rmctl plan'.\n{manifest.to_toml()}"
     if as_json:
-        say_json({name: getattr(found, name) for name in found.__dataclass_fields__})
+        say_json({name: getattr(found, name) for name in found.__dataclass_fields__} | {"profile": profile})
     elif output is None:
-        click.echo(found.manifest(), nl=False)
+        click.echo(text, nl=False)
     if output is not None:
-        output.write_text(found.manifest(), encoding="utf-8")
-        click.echo(f"{found.name} needs {size_text(found.memory_bytes)}; written to {output}", file=sys.stderr)
+        with files_named():
+            replace_file(output, [text.encode()])
+        needs = f"{size_text(found.memory_bytes)}, {found.cores} core and {found.streams} stream"
+        click.echo(f"{found.name} needs {needs}; written to {output}", file=sys.stderr)
 
 
 def _shape(text: str) -> tuple[str, tuple[int, ...]]:

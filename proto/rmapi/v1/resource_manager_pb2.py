@@ -26,7 +26,7 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from rmapi.v1 import types_pb2 as rmapi_dot_v1_dot_types__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1frmapi/v1/resource_manager.proto\x12\x08rmapi.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x14rmapi/v1/types.proto\"\xc5\x01\n\x0e\x41\x63quireRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\x03\x12\x1f\n\x06\x63laims\x18\x02 \x03(\x0b\x32\x0f.rmapi.v1.Claim\x12\x0c\n\x04\x63\x61rd\x18\x03 \x01(\t\x12\x30\n\rwait_duration\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12/\n\x0cttl_duration\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\r\n\x05label\x18\x06 \x01(\t\"C\n\x0f\x41\x63quireResponse\x12\x1e\n\x05lease\x18\x01 \x01(\x0b\x32\x0f.rmapi.v1.Lease\x12\x10\n\x08revision\x18\x02 \x01(\x03\"V\n\rExtendRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\x03\x12\x10\n\x08lease_id\x18\x02 \x01(\t\x12\x1f\n\x06\x63laims\x18\x03 \x03(\x0b\x32\x0f.rmapi.v1.Claim\"B\n\x0e\x45xtendResponse\x12\x1e\n\x05lease\x18\x01 \x01(\x0b\x32\x0f.rmapi.v1.Lease\x12\x10\n\x08revision\x18\x02 \x01(\x03\"\x8a\x01\n\x0fGiveBackRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\x03\x12\x10\n\x08lease_id\x18\x02 \x01(\t\x12\x0c\n\x04pool\x18\x03 \x01(\t\x12#\n\x06ranges\x18\x04 \x03(\x0b\x32\x13.rmapi.v1.UnitRange\x12\r\n\x05sites\x18\x05 \x03(\t\x12\x0f\n\x07to_pool\x18\x06 \x01(\x08\"D\n\x10GiveBackResponse\x12\x1e\n\x05lease\x18\x01 \x01(\x0b\x32\x0f.rmapi.v1.Lease\x12\x10\n\x08revision\x18\x02 \x01(\x03\"U\n\x0eReleaseRequest\x12\x12\n\x08lease_id\x18\x01 \x01(\tH\x00\x12\x14\n\nrequest_id\x18\x02 \x01(\x03H\x00\x12\x0f\n\x07to_pool\x18\x03 \x01(\x08\x42\x08\n\x06target\"5\n\x0fReleaseResponse\x12\x10\n\x08released\x18\x01 \x01(\x08\x12\x10\n\x08revision\x18\x02 \x01(\x03\"%\n\x10KeepAliveRequest\x12\x11\n\tlease_ids\x18\x01 \x03(\t\"=\n\x11KeepAliveResponse\x12\x16\n\x0elost_lease_ids\x18\x01 \x03(\t\x12\x10\n\x08revision\x18\x02 \x01(\x03\"d\n\rRevokeRequest\x12\x10\n\x08lease_id\x18\x01 \x01(\t\x12\x32\n\x0fnotice_duration\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\r\n\x05\x63\x61use\x18\x03 \x01(\t\"3\n\x0eRevokeResponse\x12\x0f\n\x07revoked\x18\x01 \x01(\x08\x12\x10\n\x08revision\x18\x02 \x01(\x03\"#\n\x0fGetLeaseRequest\x12\x10\n\x08lease_id\x18\x01 \x01(\t\"D\n\x10GetLeaseResponse\x12\x1e\n\x05lease\x18\x01 \x01(\x0b\x32\x0f.rmapi.v1.Lease\x12\x10\n\x08revision\x18\x02 \x01(\x03\"H\n\x11ListLeasesRequest\x12\x0c\n\x04pool\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"`\n\x12ListLeasesResponse\x12\x1f\n\x06leases\x18\x01 \x03(\x0b\x32\x0f.rmapi.v1.Lease\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x10\n\x08revision\x18\x03 \x01(\x03\"\x12\n\x10ListCardsRequest\"D\n\x11ListCardsResponse\x12\x1d\n\x05\x63\x61rds\x18\x01 \x03(\x0b\x32\x0e.rmapi.v1.Card\x12\x10\n\x08revision\x18\x02 \x01(\x03\".\n\x10GetBitmapRequest\x12\x0c\n\x04\x63\x61rd\x18\x01 \x01(\t\x12\x0c\n\x04pool\x18\x02 \x01(\t\"K\n\x11GetBitmapResponse\x12$\n\x06\x62itmap\x18\x01 \x01(\x0b\x32\x14.rmapi.v1.PoolBitmap\x12\x10\n\x08revision\x18\x02 \x01(\x03\"\x12\n\x10GetStatusRequest\"\xea\x02\n\x11GetStatusResponse\x12\x0f\n\x07version\x18\x01 \x01(\t\x12:\n\ndurability\x18\x02 \x01(\x0e\x32&.rmapi.v1.GetStatusResponse.Durability\x12\x15\n\rsession_count\x18\x03 \x01(\x05\x12\x13\n\x0blease_count\x18\x04 \x01(\x05\x12\x14\n\x0cwaiter_count\x18\x05 \x01(\x05\x12\x32\n\x0fuptime_duration\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0b\n\x03pid\x18\x07 \x01(\x05\x12\x10\n\x08warnings\x18\x08 \x03(\t\x12\x10\n\x08revision\x18\t \x01(\x03\x12\r\n\x05\x65poch\x18\n \x01(\x03\"R\n\nDurability\x12\x1a\n\x16\x44URABILITY_UNSPECIFIED\x10\x00\x12\x13\n\x0f\x44URABILITY_NONE\x10\x01\x12\x13\n\x0f\x44URABILITY_FULL\x10\x02\"8\n\x12WatchEventsRequest\x12\x12\n\npast_count\x18\x01 \x01(\x05\x12\x0e\n\x06\x66ollow\x18\x02 \x01(\x08\"5\n\x13WatchEventsResponse\x12\x1e\n\x05\x65vent\x18\x01 \x01(\x0b\x32\x0f.rmapi.v1.Event\"?\n\x0e\x45xplainRequest\x12\x1f\n\x06\x63laims\x18\x01 \x03(\x0b\x32\x0f.rmapi.v1.Claim\x12\x0c\n\x04\x63\x61rd\x18\x02 \x01(\t\"\xca\x01\n\x0f\x45xplainResponse\x12\x11\n\tgrantable\x18\x01 \x01(\x08\x12\'\n\nallotments\x18\x02 \x03(\x0b\x32\x13.rmapi.v1.Allotment\x12\x0c\n\x04\x63\x61rd\x18\x03 \x01(\t\x12&\n\x07refusal\x18\x04 \x01(\x0b\x32\x15.rmapi.v1.ErrorDetail\x12\x14\n\x0cwaiter_count\x18\x05 \x01(\x05\x12\x1d\n\x05\x63\x61rds\x18\x06 \x03(\x0b\x32\x0e.rmapi.v1.Card\x12\x10\n\x08revision\x18\x07 \x01(\x03\"\x19\n\x17\x43heckConsistencyRequest\"\x82\x01\n\x18\x43heckConsistencyResponse\x12\x13\n\x0b\x64ifferences\x18\x01 \x03(\t\x12\x12\n\nunit_count\x18\x02 \x01(\x03\x12\x13\n\x0blease_count\x18\x03 \x01(\x05\x12\x16\n\x0e\x63ompared_store\x18\x05 \x01(\x08\x12\x10\n\x08revision\x18\x04 \x01(\x03\x32\xe2\x07\n\x16ResourceManagerService\x12>\n\x07\x41\x63quire\x12\x18.rmapi.v1.AcquireRequest\x1a\x19.rmapi.v1.AcquireResponse\x12;\n\x06\x45xtend\x12\x17.rmapi.v1.ExtendRequest\x1a\x18.rmapi.v1.ExtendResponse\x12\x41\n\x08GiveBack\x12\x19.rmapi.v1.GiveBackRequest\x1a\x1a.rmapi.v1.GiveBackResponse\x12>\n\x07Release\x12\x18.rmapi.v1.ReleaseRequest\x1a\x19.rmapi.v1.ReleaseResponse\x12\x44\n\tKeepAlive\x12\x1a.rmapi.v1.KeepAliveRequest\x1a\x1b.rmapi.v1.KeepAliveResponse\x12;\n\x06Revoke\x12\x17.rmapi.v1.RevokeRequest\x1a\x18.rmapi.v1.RevokeResponse\x12\x41\n\x08GetLease\x12\x19.rmapi.v1.GetLeaseRequest\x1a\x1a.rmapi.v1.GetLeaseResponse\x12G\n\nListLeases\x12\x1b.rmapi.v1.ListLeasesRequest\x1a\x1c.rmapi.v1.ListLeasesResponse\x12\x44\n\tListCards\x12\x1a.rmapi.v1.ListCardsRequest\x1a\x1b.rmapi.v1.ListCardsResponse\x12\x44\n\tGetBitmap\x12\x1a.rmapi.v1.GetBitmapRequest\x1a\x1b.rmapi.v1.GetBitmapResponse\x12\x44\n\tGetStatus\x12\x1a.rmapi.v1.GetStatusRequest\x1a\x1b.rmapi.v1.GetStatusResponse\x12L\n\x0bWatchEvents\x12\x1c.rmapi.v1.WatchEventsRequest\x1a\x1d.rmapi.v1.WatchEventsResponse0\x01\x12>\n\x07\x45xplain\x12\x18.rmapi.v1.ExplainRequest\x1a\x19.rmapi.v1.ExplainResponse\x12Y\n\x10\x43heckConsistency\x12!.rmapi.v1.CheckConsistencyRequest\x1a\".rmapi.v1.CheckConsistencyResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1frmapi/v1/resource_manager.proto\x12\x08rmapi.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x14rmapi/v1/types.proto\"\xc5\x01\n\x0e\x41\x63quireRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\x03\x12\x1f\n\x06\x63laims\x18\x02 \x03(\x0b\x32\x0f.rmapi.v1.Claim\x12\x0c\n\x04\x63\x61rd\x18\x03 \x01(\t\x12\x30\n\rwait_duration\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12/\n\x0cttl_duration\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\r\n\x05label\x18\x06 \x01(\t\"C\n\x0f\x41\x63quireResponse\x12\x1e\n\x05lease\x18\x01 \x01(\x0b\x32\x0f.rmapi.v1.Lease\x12\x10\n\x08revision\x18\x02 \x01(\x03\"V\n\rExtendRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\x03\x12\x10\n\x08lease_id\x18\x02 \x01(\t\x12\x1f\n\x06\x63laims\x18\x03 \x03(\x0b\x32\x0f.rmapi.v1.Claim\"B\n\x0e\x45xtendResponse\x12\x1e\n\x05lease\x18\x01 \x01(\x0b\x32\x0f.rmapi.v1.Lease\x12\x10\n\x08revision\x18\x02 \x01(\x03\"\x8a\x01\n\x0fGiveBackRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\x03\x12\x10\n\x08lease_id\x18\x02 \x01(\t\x12\x0c\n\x04pool\x18\x03 \x01(\t\x12#\n\x06ranges\x18\x04 \x03(\x0b\x32\x13.rmapi.v1.UnitRange\x12\r\n\x05sites\x18\x05 \x03(\t\x12\x0f\n\x07to_pool\x18\x06 \x01(\x08\"D\n\x10GiveBackResponse\x12\x1e\n\x05lease\x18\x01 \x01(\x0b\x32\x0f.rmapi.v1.Lease\x12\x10\n\x08revision\x18\x02 \x01(\x03\"U\n\x0eReleaseRequest\x12\x12\n\x08lease_id\x18\x01 \x01(\tH\x00\x12\x14\n\nrequest_id\x18\x02 \x01(\x03H\x00\x12\x0f\n\x07to_pool\x18\x03 \x01(\x08\x42\x08\n\x06target\"5\n\x0fReleaseResponse\x12\x10\n\x08released\x18\x01 \x01(\x08\x12\x10\n\x08revision\x18\x02 \x01(\x03\"%\n\x10KeepAliveRequest\x12\x11\n\tlease_ids\x18\x01 \x03(\t\"=\n\x11KeepAliveResponse\x12\x16\n\x0elost_lease_ids\x18\x01 \x03(\t\x12\x10\n\x08revision\x18\x02 \x01(\x03\"d\n\rRevokeRequest\x12\x10\n\x08lease_id\x18\x01 \x01(\t\x12\x32\n\x0fnotice_duration\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\r\n\x05\x63\x61use\x18\x03 \x01(\t\"3\n\x0eRevokeResponse\x12\x0f\n\x07revoked\x18\x01 \x01(\x08\x12\x10\n\x08revision\x18\x02 \x01(\x03\"\x95\x01\n\x0eReserveRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x1f\n\x06\x63laims\x18\x02 \x03(\x0b\x32\x0f.rmapi.v1.Claim\x12\x14\n\x0c\x63ontent_hash\x18\x03 \x01(\t\x12\x0c\n\x04\x63\x61rd\x18\x04 \x01(\t\x12\x0f\n\x07profile\x18\x05 \x01(\t\x12\x0e\n\x06shared\x18\x06 \x01(\x08\x12\x0f\n\x07replace\x18\x07 \x01(\x08\"`\n\x0fReserveResponse\x12*\n\x0breservation\x18\x01 \x01(\x0b\x32\x15.rmapi.v1.Reservation\x12\x0f\n\x07\x65xisted\x18\x02 \x01(\x08\x12\x10\n\x08revision\x18\x03 \x01(\x03\" \n\x10UnreserveRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"%\n\x11UnreserveResponse\x12\x10\n\x08revision\x18\x01 \x01(\x03\":\n\x17ListReservationsRequest\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x12\n\nwith_units\x18\x02 \x01(\x08\"Y\n\x18ListReservationsResponse\x12+\n\x0creservations\x18\x01 \x03(\x0b\x32\x15.rmapi.v1.Reservation\x12\x10\n\x08revision\x18\x02 \x01(\x03\"/\n\x10GateSitesRequest\x12\x0c\n\x04\x63\x61rd\x18\x01 \x01(\t\x12\r\n\x05sites\x18\x02 \x03(\t\"%\n\x11GateSitesResponse\x12\x10\n\x08revision\x18\x01 \x01(\x03\"#\n\x0fGetLeaseRequest\x12\x10\n\x08lease_id\x18\x01 \x01(\t\"D\n\x10GetLeaseResponse\x12\x1e\n\x05lease\x18\x01 \x01(\x0b\x32\x0f.rmapi.v1.Lease\x12\x10\n\x08revision\x18\x02 \x01(\x03\"H\n\x11ListLeasesRequest\x12\x0c\n\x04pool\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"`\n\x12ListLeasesResponse\x12\x1f\n\x06leases\x18\x01 \x03(\x0b\x32\x0f.rmapi.v1.Lease\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x10\n\x08revision\x18\x03 \x01(\x03\"\x12\n\x10ListCardsRequest\"D\n\x11ListCardsResponse\x12\x1d\n\x05\x63\x61rds\x18\x01 \x03(\x0b\x32\x0e.rmapi.v1.Card\x12\x10\n\x08revision\x18\x02 \x01(\x03\".\n\x10GetBitmapRequest\x12\x0c\n\x04\x63\x61rd\x18\x01 \x01(\t\x12\x0c\n\x04pool\x18\x02 \x01(\t\"K\n\x11GetBitmapResponse\x12$\n\x06\x62itmap\x18\x01 \x01(\x0b\x32\x14.rmapi.v1.PoolBitmap\x12\x10\n\x08revision\x18\x02 \x01(\x03\"\x12\n\x10GetStatusRequest\"\xea\x02\n\x11GetStatusResponse\x12\x0f\n\x07version\x18\x01 \x01(\t\x12:\n\ndurability\x18\x02 \x01(\x0e\x32&.rmapi.v1.GetStatusResponse.Durability\x12\x15\n\rsession_count\x18\x03 \x01(\x05\x12\x13\n\x0blease_count\x18\x04 \x01(\x05\x12\x14\n\x0cwaiter_count\x18\x05 \x01(\x05\x12\x32\n\x0fuptime_duration\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0b\n\x03pid\x18\x07 \x01(\x05\x12\x10\n\x08warnings\x18\x08 \x03(\t\x12\x10\n\x08revision\x18\t \x01(\x03\x12\r\n\x05\x65poch\x18\n \x01(\x03\"R\n\nDurability\x12\x1a\n\x16\x44URABILITY_UNSPECIFIED\x10\x00\x12\x13\n\x0f\x44URABILITY_NONE\x10\x01\x12\x13\n\x0f\x44URABILITY_FULL\x10\x02\"8\n\x12WatchEventsRequest\x12\x12\n\npast_count\x18\x01 \x01(\x05\x12\x0e\n\x06\x66ollow\x18\x02 \x01(\x08\"5\n\x13WatchEventsResponse\x12\x1e\n\x05\x65vent\x18\x01 \x01(\x0b\x32\x0f.rmapi.v1.Event\"?\n\x0e\x45xplainRequest\x12\x1f\n\x06\x63laims\x18\x01 \x03(\x0b\x32\x0f.rmapi.v1.Claim\x12\x0c\n\x04\x63\x61rd\x18\x02 \x01(\t\"\xca\x01\n\x0f\x45xplainResponse\x12\x11\n\tgrantable\x18\x01 \x01(\x08\x12\'\n\nallotments\x18\x02 \x03(\x0b\x32\x13.rmapi.v1.Allotment\x12\x0c\n\x04\x63\x61rd\x18\x03 \x01(\t\x12&\n\x07refusal\x18\x04 \x01(\x0b\x32\x15.rmapi.v1.ErrorDetail\x12\x14\n\x0cwaiter_count\x18\x05 \x01(\x05\x12\x1d\n\x05\x63\x61rds\x18\x06 \x03(\x0b\x32\x0e.rmapi.v1.Card\x12\x10\n\x08revision\x18\x07 \x01(\x03\"\x19\n\x17\x43heckConsistencyRequest\"\x82\x01\n\x18\x43heckConsistencyResponse\x12\x13\n\x0b\x64ifferences\x18\x01 \x03(\t\x12\x12\n\nunit_count\x18\x02 \x01(\x03\x12\x13\n\x0blease_count\x18\x03 \x01(\x05\x12\x16\n\x0e\x63ompared_store\x18\x05 \x01(\x08\x12\x10\n\x08revision\x18\x04 \x01(\x03\x32\x89\n\n\x16ResourceManagerService\x12>\n\x07\x41\x63quire\x12\x18.rmapi.v1.AcquireRequest\x1a\x19.rmapi.v1.AcquireResponse\x12;\n\x06\x45xtend\x12\x17.rmapi.v1.ExtendRequest\x1a\x18.rmapi.v1.ExtendResponse\x12\x41\n\x08GiveBack\x12\x19.rmapi.v1.GiveBackRequest\x1a\x1a.rmapi.v1.GiveBackResponse\x12>\n\x07Release\x12\x18.rmapi.v1.ReleaseRequest\x1a\x19.rmapi.v1.ReleaseResponse\x12\x44\n\tKeepAlive\x12\x1a.rmapi.v1.KeepAliveRequest\x1a\x1b.rmapi.v1.KeepAliveResponse\x12;\n\x06Revoke\x12\x17.rmapi.v1.RevokeRequest\x1a\x18.rmapi.v1.RevokeResponse\x12>\n\x07Reserve\x12\x18.rmapi.v1.ReserveRequest\x1a\x19.rmapi.v1.ReserveResponse\x12\x44\n\tUnreserve\x12\x1a.rmapi.v1.UnreserveRequest\x1a\x1b.rmapi.v1.UnreserveResponse\x12Y\n\x10ListReservations\x12!.rmapi.v1.ListReservationsRequest\x1a\".rmapi.v1.ListReservationsResponse\x12\x44\n\tGateSites\x12\x1a.rmapi.v1.GateSitesRequest\x1a\x1b.rmapi.v1.GateSitesResponse\x12\x41\n\x08GetLease\x12\x19.rmapi.v1.GetLeaseRequest\x1a\x1a.rmapi.v1.GetLeaseResponse\x12G\n\nListLeases\x12\x1b.rmapi.v1.ListLeasesRequest\x1a\x1c.rmapi.v1.ListLeasesResponse\x12\x44\n\tListCards\x12\x1a.rmapi.v1.ListCardsRequest\x1a\x1b.rmapi.v1.ListCardsResponse\x12\x44\n\tGetBitmap\x12\x1a.rmapi.v1.GetBitmapRequest\x1a\x1b.rmapi.v1.GetBitmapResponse\x12\x44\n\tGetStatus\x12\x1a.rmapi.v1.GetStatusRequest\x1a\x1b.rmapi.v1.GetStatusResponse\x12L\n\x0bWatchEvents\x12\x1c.rmapi.v1.WatchEventsRequest\x1a\x1d.rmapi.v1.WatchEventsResponse0\x01\x12>\n\x07\x45xplain\x12\x18.rmapi.v1.ExplainRequest\x1a\x19.rmapi.v1.ExplainResponse\x12Y\n\x10\x43heckConsistency\x12!.rmapi.v1.CheckConsistencyRequest\x1a\".rmapi.v1.CheckConsistencyResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -57,40 +57,56 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_REVOKEREQUEST']._serialized_end=1079
   _globals['_REVOKERESPONSE']._serialized_start=1081
   _globals['_REVOKERESPONSE']._serialized_end=1132
-  _globals['_GETLEASEREQUEST']._serialized_start=1134
-  _globals['_GETLEASEREQUEST']._serialized_end=1169
-  _globals['_GETLEASERESPONSE']._serialized_start=1171
-  _globals['_GETLEASERESPONSE']._serialized_end=1239
-  _globals['_LISTLEASESREQUEST']._serialized_start=1241
-  _globals['_LISTLEASESREQUEST']._serialized_end=1313
-  _globals['_LISTLEASESRESPONSE']._serialized_start=1315
-  _globals['_LISTLEASESRESPONSE']._serialized_end=1411
-  _globals['_LISTCARDSREQUEST']._serialized_start=1413
-  _globals['_LISTCARDSREQUEST']._serialized_end=1431
-  _globals['_LISTCARDSRESPONSE']._serialized_start=1433
-  _globals['_LISTCARDSRESPONSE']._serialized_end=1501
-  _globals['_GETBITMAPREQUEST']._serialized_start=1503
-  _globals['_GETBITMAPREQUEST']._serialized_end=1549
-  _globals['_GETBITMAPRESPONSE']._serialized_start=1551
-  _globals['_GETBITMAPRESPONSE']._serialized_end=1626
-  _globals['_GETSTATUSREQUEST']._serialized_start=1628
-  _globals['_GETSTATUSREQUEST']._serialized_end=1646
-  _globals['_GETSTATUSRESPONSE']._serialized_start=1649
-  _globals['_GETSTATUSRESPONSE']._serialized_end=2011
-  _globals['_GETSTATUSRESPONSE_DURABILITY']._serialized_start=1929
-  _globals['_GETSTATUSRESPONSE_DURABILITY']._serialized_end=2011
-  _globals['_WATCHEVENTSREQUEST']._serialized_start=2013
-  _globals['_WATCHEVENTSREQUEST']._serialized_end=2069
-  _globals['_WATCHEVENTSRESPONSE']._serialized_start=2071
-  _globals['_WATCHEVENTSRESPONSE']._serialized_end=2124
-  _globals['_EXPLAINREQUEST']._serialized_start=2126
-  _globals['_EXPLAINREQUEST']._serialized_end=2189
-  _globals['_EXPLAINRESPONSE']._serialized_start=2192
-  _globals['_EXPLAINRESPONSE']._serialized_end=2394
-  _globals['_CHECKCONSISTENCYREQUEST']._serialized_start=2396
-  _globals['_CHECKCONSISTENCYREQUEST']._serialized_end=2421
-  _globals['_CHECKCONSISTENCYRESPONSE']._serialized_start=2424
-  _globals['_CHECKCONSISTENCYRESPONSE']._serialized_end=2554
-  _globals['_RESOURCEMANAGERSERVICE']._serialized_start=2557
-  _globals['_RESOURCEMANAGERSERVICE']._serialized_end=3551
+  _globals['_RESERVEREQUEST']._serialized_start=1135
+  _globals['_RESERVEREQUEST']._serialized_end=1284
+  _globals['_RESERVERESPONSE']._serialized_start=1286
+  _globals['_RESERVERESPONSE']._serialized_end=1382
+  _globals['_UNRESERVEREQUEST']._serialized_start=1384
+  _globals['_UNRESERVEREQUEST']._serialized_end=1416
+  _globals['_UNRESERVERESPONSE']._serialized_start=1418
+  _globals['_UNRESERVERESPONSE']._serialized_end=1455
+  _globals['_LISTRESERVATIONSREQUEST']._serialized_start=1457
+  _globals['_LISTRESERVATIONSREQUEST']._serialized_end=1515
+  _globals['_LISTRESERVATIONSRESPONSE']._serialized_start=1517
+  _globals['_LISTRESERVATIONSRESPONSE']._serialized_end=1606
+  _globals['_GATESITESREQUEST']._serialized_start=1608
+  _globals['_GATESITESREQUEST']._serialized_end=1655
+  _globals['_GATESITESRESPONSE']._serialized_start=1657
+  _globals['_GATESITESRESPONSE']._serialized_end=1694
+  _globals['_GETLEASEREQUEST']._serialized_start=1696
+  _globals['_GETLEASEREQUEST']._serialized_end=1731
+  _globals['_GETLEASERESPONSE']._serialized_start=1733
+  _globals['_GETLEASERESPONSE']._serialized_end=1801
+  _globals['_LISTLEASESREQUEST']._serialized_start=1803
+  _globals['_LISTLEASESREQUEST']._serialized_end=1875
+  _globals['_LISTLEASESRESPONSE']._serialized_start=1877
+  _globals['_LISTLEASESRESPONSE']._serialized_end=1973
+  _globals['_LISTCARDSREQUEST']._serialized_start=1975
+  _globals['_LISTCARDSREQUEST']._serialized_end=1993
+  _globals['_LISTCARDSRESPONSE']._serialized_start=1995
+  _globals['_LISTCARDSRESPONSE']._serialized_end=2063
+  _globals['_GETBITMAPREQUEST']._serialized_start=2065
+  _globals['_GETBITMAPREQUEST']._serialized_end=2111
+  _globals['_GETBITMAPRESPONSE']._serialized_start=2113
+  _globals['_GETBITMAPRESPONSE']._serialized_end=2188
+  _globals['_GETSTATUSREQUEST']._serialized_start=2190
+  _globals['_GETSTATUSREQUEST']._serialized_end=2208
+  _globals['_GETSTATUSRESPONSE']._serialized_start=2211
+  _globals['_GETSTATUSRESPONSE']._serialized_end=2573
+  _globals['_GETSTATUSRESPONSE_DURABILITY']._serialized_start=2491
+  _globals['_GETSTATUSRESPONSE_DURABILITY']._serialized_end=2573
+  _globals['_WATCHEVENTSREQUEST']._serialized_start=2575
+  _globals['_WATCHEVENTSREQUEST']._serialized_end=2631
+  _globals['_WATCHEVENTSRESPONSE']._serialized_start=2633
+  _globals['_WATCHEVENTSRESPONSE']._serialized_end=2686
+  _globals['_EXPLAINREQUEST']._serialized_start=2688
+  _globals['_EXPLAINREQUEST']._serialized_end=2751
+  _globals['_EXPLAINRESPONSE']._serialized_start=2754
+  _globals['_EXPLAINRESPONSE']._serialized_end=2956
+  _globals['_CHECKCONSISTENCYREQUEST']._serialized_start=2958
+  _globals['_CHECKCONSISTENCYREQUEST']._serialized_end=2983
+  _globals['_CHECKCONSISTENCYRESPONSE']._serialized_start=2986
+  _globals['_CHECKCONSISTENCYRESPONSE']._serialized_end=3116
+  _globals['_RESOURCEMANAGERSERVICE']._serialized_start=3119
+  _globals['_RESOURCEMANAGERSERVICE']._serialized_end=4408
 # @@protoc_insertion_point(module_scope)

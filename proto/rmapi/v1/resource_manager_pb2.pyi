@@ -127,6 +127,76 @@ class RevokeResponse(_message.Message):
     revision: int
     def __init__(self, revoked: bool = ..., revision: _Optional[int] = ...) -> None: ...
 
+class ReserveRequest(_message.Message):
+    __slots__ = ("name", "claims", "content_hash", "card", "profile", "shared", "replace")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    CLAIMS_FIELD_NUMBER: _ClassVar[int]
+    CONTENT_HASH_FIELD_NUMBER: _ClassVar[int]
+    CARD_FIELD_NUMBER: _ClassVar[int]
+    PROFILE_FIELD_NUMBER: _ClassVar[int]
+    SHARED_FIELD_NUMBER: _ClassVar[int]
+    REPLACE_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    claims: _containers.RepeatedCompositeFieldContainer[_types_pb2.Claim]
+    content_hash: str
+    card: str
+    profile: str
+    shared: bool
+    replace: bool
+    def __init__(self, name: _Optional[str] = ..., claims: _Optional[_Iterable[_Union[_types_pb2.Claim, _Mapping]]] = ..., content_hash: _Optional[str] = ..., card: _Optional[str] = ..., profile: _Optional[str] = ..., shared: bool = ..., replace: bool = ...) -> None: ...
+
+class ReserveResponse(_message.Message):
+    __slots__ = ("reservation", "existed", "revision")
+    RESERVATION_FIELD_NUMBER: _ClassVar[int]
+    EXISTED_FIELD_NUMBER: _ClassVar[int]
+    REVISION_FIELD_NUMBER: _ClassVar[int]
+    reservation: _types_pb2.Reservation
+    existed: bool
+    revision: int
+    def __init__(self, reservation: _Optional[_Union[_types_pb2.Reservation, _Mapping]] = ..., existed: bool = ..., revision: _Optional[int] = ...) -> None: ...
+
+class UnreserveRequest(_message.Message):
+    __slots__ = ("name",)
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    def __init__(self, name: _Optional[str] = ...) -> None: ...
+
+class UnreserveResponse(_message.Message):
+    __slots__ = ("revision",)
+    REVISION_FIELD_NUMBER: _ClassVar[int]
+    revision: int
+    def __init__(self, revision: _Optional[int] = ...) -> None: ...
+
+class ListReservationsRequest(_message.Message):
+    __slots__ = ("key", "with_units")
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    WITH_UNITS_FIELD_NUMBER: _ClassVar[int]
+    key: str
+    with_units: bool
+    def __init__(self, key: _Optional[str] = ..., with_units: bool = ...) -> None: ...
+
+class ListReservationsResponse(_message.Message):
+    __slots__ = ("reservations", "revision")
+    RESERVATIONS_FIELD_NUMBER: _ClassVar[int]
+    REVISION_FIELD_NUMBER: _ClassVar[int]
+    reservations: _containers.RepeatedCompositeFieldContainer[_types_pb2.Reservation]
+    revision: int
+    def __init__(self, reservations: _Optional[_Iterable[_Union[_types_pb2.Reservation, _Mapping]]] = ..., revision: _Optional[int] = ...) -> None: ...
+
+class GateSitesRequest(_message.Message):
+    __slots__ = ("card", "sites")
+    CARD_FIELD_NUMBER: _ClassVar[int]
+    SITES_FIELD_NUMBER: _ClassVar[int]
+    card: str
+    sites: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, card: _Optional[str] = ..., sites: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class GateSitesResponse(_message.Message):
+    __slots__ = ("revision",)
+    REVISION_FIELD_NUMBER: _ClassVar[int]
+    revision: int
+    def __init__(self, revision: _Optional[int] = ...) -> None: ...
+
 class GetLeaseRequest(_message.Message):
     __slots__ = ("lease_id",)
     LEASE_ID_FIELD_NUMBER: _ClassVar[int]

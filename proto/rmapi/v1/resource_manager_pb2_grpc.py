@@ -74,6 +74,26 @@ class ResourceManagerServiceStub(object):
                 request_serializer=rmapi_dot_v1_dot_resource__manager__pb2.RevokeRequest.SerializeToString,
                 response_deserializer=rmapi_dot_v1_dot_resource__manager__pb2.RevokeResponse.FromString,
                 _registered_method=True)
+        self.Reserve = channel.unary_unary(
+                '/rmapi.v1.ResourceManagerService/Reserve',
+                request_serializer=rmapi_dot_v1_dot_resource__manager__pb2.ReserveRequest.SerializeToString,
+                response_deserializer=rmapi_dot_v1_dot_resource__manager__pb2.ReserveResponse.FromString,
+                _registered_method=True)
+        self.Unreserve = channel.unary_unary(
+                '/rmapi.v1.ResourceManagerService/Unreserve',
+                request_serializer=rmapi_dot_v1_dot_resource__manager__pb2.UnreserveRequest.SerializeToString,
+                response_deserializer=rmapi_dot_v1_dot_resource__manager__pb2.UnreserveResponse.FromString,
+                _registered_method=True)
+        self.ListReservations = channel.unary_unary(
+                '/rmapi.v1.ResourceManagerService/ListReservations',
+                request_serializer=rmapi_dot_v1_dot_resource__manager__pb2.ListReservationsRequest.SerializeToString,
+                response_deserializer=rmapi_dot_v1_dot_resource__manager__pb2.ListReservationsResponse.FromString,
+                _registered_method=True)
+        self.GateSites = channel.unary_unary(
+                '/rmapi.v1.ResourceManagerService/GateSites',
+                request_serializer=rmapi_dot_v1_dot_resource__manager__pb2.GateSitesRequest.SerializeToString,
+                response_deserializer=rmapi_dot_v1_dot_resource__manager__pb2.GateSitesResponse.FromString,
+                _registered_method=True)
         self.GetLease = channel.unary_unary(
                 '/rmapi.v1.ResourceManagerService/GetLease',
                 request_serializer=rmapi_dot_v1_dot_resource__manager__pb2.GetLeaseRequest.SerializeToString,
@@ -204,6 +224,55 @@ class ResourceManagerServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Reserve(self, request, context):
+        """Sets units aside under a name: all that is claimed, or nothing. Plain claims never take them; who names them by id,
+        or the reservation, does.
+
+        Idempotent: who sets aside the same content (`content_hash`) again gets the reservation that is there.
+
+        Errors:
+        * `RESOURCE_EXHAUSTED`, reason `POOL_EXHAUSTED`: not enough is free now. Retry later; it never waits.
+        * `FAILED_PRECONDITION`, reason `UNIT_HELD`: a unit has a holder or is reserved; the facts name it, and by whom.
+        * `PERMISSION_DENIED`, reason `NOT_OWNER`: it would replace another user's reservation. Choose another name.
+        * `INVALID_ARGUMENT`, reason `INVALID_REQUEST`: also where the name is in use for other content. Replace it, or
+        choose another name.
+        * `RESOURCE_EXHAUSTED`, reason `STORE_FULL`: as Acquire.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Unreserve(self, request, context):
+        """Takes a reservation away; its units go to the pool.
+
+        Not idempotent: a second call finds no such reservation, and says so. Errors:
+        * `FAILED_PRECONDITION`, reason `UNIT_HELD`: units of it are held, or in quarantine. Retry when they are not.
+        * `PERMISSION_DENIED`, reason `NOT_OWNER`: it is another user's, and the caller no admin.
+        * `INVALID_ARGUMENT`, reason `INVALID_REQUEST`: there is none of this name.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListReservations(self, request, context):
+        """Lists reservations, in the order of their names.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GateSites(self, request, context):
+        """Says which sites of a card have their clock off: exactly those named. Claims that name one are refused, and claims
+        on all sites leave them out. Idempotent. For admins.
+
+        Errors:
+        * `FAILED_PRECONDITION`, reason `UNIT_HELD`: somebody holds units there; the facts name the holder.
+        * `PERMISSION_DENIED`, reason `NOT_OWNER`: the caller is neither root nor the daemon's own user. Do not retry.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetLease(self, request, context):
         """Returns one live lease.
 
@@ -304,6 +373,26 @@ def add_ResourceManagerServiceServicer_to_server(servicer, server):
                     servicer.Revoke,
                     request_deserializer=rmapi_dot_v1_dot_resource__manager__pb2.RevokeRequest.FromString,
                     response_serializer=rmapi_dot_v1_dot_resource__manager__pb2.RevokeResponse.SerializeToString,
+            ),
+            'Reserve': grpc.unary_unary_rpc_method_handler(
+                    servicer.Reserve,
+                    request_deserializer=rmapi_dot_v1_dot_resource__manager__pb2.ReserveRequest.FromString,
+                    response_serializer=rmapi_dot_v1_dot_resource__manager__pb2.ReserveResponse.SerializeToString,
+            ),
+            'Unreserve': grpc.unary_unary_rpc_method_handler(
+                    servicer.Unreserve,
+                    request_deserializer=rmapi_dot_v1_dot_resource__manager__pb2.UnreserveRequest.FromString,
+                    response_serializer=rmapi_dot_v1_dot_resource__manager__pb2.UnreserveResponse.SerializeToString,
+            ),
+            'ListReservations': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListReservations,
+                    request_deserializer=rmapi_dot_v1_dot_resource__manager__pb2.ListReservationsRequest.FromString,
+                    response_serializer=rmapi_dot_v1_dot_resource__manager__pb2.ListReservationsResponse.SerializeToString,
+            ),
+            'GateSites': grpc.unary_unary_rpc_method_handler(
+                    servicer.GateSites,
+                    request_deserializer=rmapi_dot_v1_dot_resource__manager__pb2.GateSitesRequest.FromString,
+                    response_serializer=rmapi_dot_v1_dot_resource__manager__pb2.GateSitesResponse.SerializeToString,
             ),
             'GetLease': grpc.unary_unary_rpc_method_handler(
                     servicer.GetLease,
@@ -518,6 +607,114 @@ class ResourceManagerService(object):
             '/rmapi.v1.ResourceManagerService/Revoke',
             rmapi_dot_v1_dot_resource__manager__pb2.RevokeRequest.SerializeToString,
             rmapi_dot_v1_dot_resource__manager__pb2.RevokeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Reserve(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/rmapi.v1.ResourceManagerService/Reserve',
+            rmapi_dot_v1_dot_resource__manager__pb2.ReserveRequest.SerializeToString,
+            rmapi_dot_v1_dot_resource__manager__pb2.ReserveResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Unreserve(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/rmapi.v1.ResourceManagerService/Unreserve',
+            rmapi_dot_v1_dot_resource__manager__pb2.UnreserveRequest.SerializeToString,
+            rmapi_dot_v1_dot_resource__manager__pb2.UnreserveResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListReservations(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/rmapi.v1.ResourceManagerService/ListReservations',
+            rmapi_dot_v1_dot_resource__manager__pb2.ListReservationsRequest.SerializeToString,
+            rmapi_dot_v1_dot_resource__manager__pb2.ListReservationsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GateSites(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/rmapi.v1.ResourceManagerService/GateSites',
+            rmapi_dot_v1_dot_resource__manager__pb2.GateSitesRequest.SerializeToString,
+            rmapi_dot_v1_dot_resource__manager__pb2.GateSitesResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -98,6 +98,38 @@ class ResourceManagerServiceStub:
     * `PERMISSION_DENIED`, reason `NOT_OWNER`: the caller is neither root nor the daemon's own user. Do not retry.
     * `NOT_FOUND`, reason `LEASE_NOT_FOUND`: there never was such a lease. Nothing to do.
     """
+    Reserve: _grpc.UnaryUnaryMultiCallable[_resource_manager_pb2.ReserveRequest, _resource_manager_pb2.ReserveResponse]
+    """Sets units aside under a name: all that is claimed, or nothing. Plain claims never take them; who names them by id,
+    or the reservation, does.
+
+    Idempotent: who sets aside the same content (`content_hash`) again gets the reservation that is there.
+
+    Errors:
+    * `RESOURCE_EXHAUSTED`, reason `POOL_EXHAUSTED`: not enough is free now. Retry later; it never waits.
+    * `FAILED_PRECONDITION`, reason `UNIT_HELD`: a unit has a holder or is reserved; the facts name it, and by whom.
+    * `PERMISSION_DENIED`, reason `NOT_OWNER`: it would replace another user's reservation. Choose another name.
+    * `INVALID_ARGUMENT`, reason `INVALID_REQUEST`: also where the name is in use for other content. Replace it, or
+      choose another name.
+    * `RESOURCE_EXHAUSTED`, reason `STORE_FULL`: as Acquire.
+    """
+    Unreserve: _grpc.UnaryUnaryMultiCallable[_resource_manager_pb2.UnreserveRequest, _resource_manager_pb2.UnreserveResponse]
+    """Takes a reservation away; its units go to the pool.
+
+    Not idempotent: a second call finds no such reservation, and says so. Errors:
+    * `FAILED_PRECONDITION`, reason `UNIT_HELD`: units of it are held, or in quarantine. Retry when they are not.
+    * `PERMISSION_DENIED`, reason `NOT_OWNER`: it is another user's, and the caller no admin.
+    * `INVALID_ARGUMENT`, reason `INVALID_REQUEST`: there is none of this name.
+    """
+    ListReservations: _grpc.UnaryUnaryMultiCallable[_resource_manager_pb2.ListReservationsRequest, _resource_manager_pb2.ListReservationsResponse]
+    """Lists reservations, in the order of their names."""
+    GateSites: _grpc.UnaryUnaryMultiCallable[_resource_manager_pb2.GateSitesRequest, _resource_manager_pb2.GateSitesResponse]
+    """Says which sites of a card have their clock off: exactly those named. Claims that name one are refused, and claims
+    on all sites leave them out. Idempotent. For admins.
+
+    Errors:
+    * `FAILED_PRECONDITION`, reason `UNIT_HELD`: somebody holds units there; the facts name the holder.
+    * `PERMISSION_DENIED`, reason `NOT_OWNER`: the caller is neither root nor the daemon's own user. Do not retry.
+    """
     GetLease: _grpc.UnaryUnaryMultiCallable[_resource_manager_pb2.GetLeaseRequest, _resource_manager_pb2.GetLeaseResponse]
     """Returns one live lease.
 
@@ -196,6 +228,38 @@ class ResourceManagerServiceAsyncStub(ResourceManagerServiceStub):
     Errors:
     * `PERMISSION_DENIED`, reason `NOT_OWNER`: the caller is neither root nor the daemon's own user. Do not retry.
     * `NOT_FOUND`, reason `LEASE_NOT_FOUND`: there never was such a lease. Nothing to do.
+    """
+    Reserve: _aio.UnaryUnaryMultiCallable[_resource_manager_pb2.ReserveRequest, _resource_manager_pb2.ReserveResponse]  # type: ignore[assignment]
+    """Sets units aside under a name: all that is claimed, or nothing. Plain claims never take them; who names them by id,
+    or the reservation, does.
+
+    Idempotent: who sets aside the same content (`content_hash`) again gets the reservation that is there.
+
+    Errors:
+    * `RESOURCE_EXHAUSTED`, reason `POOL_EXHAUSTED`: not enough is free now. Retry later; it never waits.
+    * `FAILED_PRECONDITION`, reason `UNIT_HELD`: a unit has a holder or is reserved; the facts name it, and by whom.
+    * `PERMISSION_DENIED`, reason `NOT_OWNER`: it would replace another user's reservation. Choose another name.
+    * `INVALID_ARGUMENT`, reason `INVALID_REQUEST`: also where the name is in use for other content. Replace it, or
+      choose another name.
+    * `RESOURCE_EXHAUSTED`, reason `STORE_FULL`: as Acquire.
+    """
+    Unreserve: _aio.UnaryUnaryMultiCallable[_resource_manager_pb2.UnreserveRequest, _resource_manager_pb2.UnreserveResponse]  # type: ignore[assignment]
+    """Takes a reservation away; its units go to the pool.
+
+    Not idempotent: a second call finds no such reservation, and says so. Errors:
+    * `FAILED_PRECONDITION`, reason `UNIT_HELD`: units of it are held, or in quarantine. Retry when they are not.
+    * `PERMISSION_DENIED`, reason `NOT_OWNER`: it is another user's, and the caller no admin.
+    * `INVALID_ARGUMENT`, reason `INVALID_REQUEST`: there is none of this name.
+    """
+    ListReservations: _aio.UnaryUnaryMultiCallable[_resource_manager_pb2.ListReservationsRequest, _resource_manager_pb2.ListReservationsResponse]  # type: ignore[assignment]
+    """Lists reservations, in the order of their names."""
+    GateSites: _aio.UnaryUnaryMultiCallable[_resource_manager_pb2.GateSitesRequest, _resource_manager_pb2.GateSitesResponse]  # type: ignore[assignment]
+    """Says which sites of a card have their clock off: exactly those named. Claims that name one are refused, and claims
+    on all sites leave them out. Idempotent. For admins.
+
+    Errors:
+    * `FAILED_PRECONDITION`, reason `UNIT_HELD`: somebody holds units there; the facts name the holder.
+    * `PERMISSION_DENIED`, reason `NOT_OWNER`: the caller is neither root nor the daemon's own user. Do not retry.
     """
     GetLease: _aio.UnaryUnaryMultiCallable[_resource_manager_pb2.GetLeaseRequest, _resource_manager_pb2.GetLeaseResponse]  # type: ignore[assignment]
     """Returns one live lease.
@@ -328,6 +392,62 @@ class ResourceManagerServiceServicer(metaclass=_abc_1.ABCMeta):
         Errors:
         * `PERMISSION_DENIED`, reason `NOT_OWNER`: the caller is neither root nor the daemon's own user. Do not retry.
         * `NOT_FOUND`, reason `LEASE_NOT_FOUND`: there never was such a lease. Nothing to do.
+        """
+
+    @_abc_1.abstractmethod
+    def Reserve(
+        self,
+        request: _resource_manager_pb2.ReserveRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_resource_manager_pb2.ReserveResponse, _abc.Awaitable[_resource_manager_pb2.ReserveResponse]]:
+        """Sets units aside under a name: all that is claimed, or nothing. Plain claims never take them; who names them by id,
+        or the reservation, does.
+
+        Idempotent: who sets aside the same content (`content_hash`) again gets the reservation that is there.
+
+        Errors:
+        * `RESOURCE_EXHAUSTED`, reason `POOL_EXHAUSTED`: not enough is free now. Retry later; it never waits.
+        * `FAILED_PRECONDITION`, reason `UNIT_HELD`: a unit has a holder or is reserved; the facts name it, and by whom.
+        * `PERMISSION_DENIED`, reason `NOT_OWNER`: it would replace another user's reservation. Choose another name.
+        * `INVALID_ARGUMENT`, reason `INVALID_REQUEST`: also where the name is in use for other content. Replace it, or
+          choose another name.
+        * `RESOURCE_EXHAUSTED`, reason `STORE_FULL`: as Acquire.
+        """
+
+    @_abc_1.abstractmethod
+    def Unreserve(
+        self,
+        request: _resource_manager_pb2.UnreserveRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_resource_manager_pb2.UnreserveResponse, _abc.Awaitable[_resource_manager_pb2.UnreserveResponse]]:
+        """Takes a reservation away; its units go to the pool.
+
+        Not idempotent: a second call finds no such reservation, and says so. Errors:
+        * `FAILED_PRECONDITION`, reason `UNIT_HELD`: units of it are held, or in quarantine. Retry when they are not.
+        * `PERMISSION_DENIED`, reason `NOT_OWNER`: it is another user's, and the caller no admin.
+        * `INVALID_ARGUMENT`, reason `INVALID_REQUEST`: there is none of this name.
+        """
+
+    @_abc_1.abstractmethod
+    def ListReservations(
+        self,
+        request: _resource_manager_pb2.ListReservationsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_resource_manager_pb2.ListReservationsResponse, _abc.Awaitable[_resource_manager_pb2.ListReservationsResponse]]:
+        """Lists reservations, in the order of their names."""
+
+    @_abc_1.abstractmethod
+    def GateSites(
+        self,
+        request: _resource_manager_pb2.GateSitesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_resource_manager_pb2.GateSitesResponse, _abc.Awaitable[_resource_manager_pb2.GateSitesResponse]]:
+        """Says which sites of a card have their clock off: exactly those named. Claims that name one are refused, and claims
+        on all sites leave them out. Idempotent. For admins.
+
+        Errors:
+        * `FAILED_PRECONDITION`, reason `UNIT_HELD`: somebody holds units there; the facts name the holder.
+        * `PERMISSION_DENIED`, reason `NOT_OWNER`: the caller is neither root nor the daemon's own user. Do not retry.
         """
 
     @_abc_1.abstractmethod

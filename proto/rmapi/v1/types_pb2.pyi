@@ -35,7 +35,7 @@ class Fraction(_message.Message):
     def __init__(self, numerator: _Optional[int] = ..., denominator: _Optional[int] = ...) -> None: ...
 
 class Claim(_message.Message):
-    __slots__ = ("pool", "sites", "reservation", "units", "run", "ids", "common", "first_of")
+    __slots__ = ("pool", "sites", "reservation", "units", "run", "ids", "common", "first_of", "whole")
     POOL_FIELD_NUMBER: _ClassVar[int]
     SITES_FIELD_NUMBER: _ClassVar[int]
     RESERVATION_FIELD_NUMBER: _ClassVar[int]
@@ -44,6 +44,7 @@ class Claim(_message.Message):
     IDS_FIELD_NUMBER: _ClassVar[int]
     COMMON_FIELD_NUMBER: _ClassVar[int]
     FIRST_OF_FIELD_NUMBER: _ClassVar[int]
+    WHOLE_FIELD_NUMBER: _ClassVar[int]
     pool: str
     sites: _containers.RepeatedScalarFieldContainer[str]
     reservation: str
@@ -52,7 +53,8 @@ class Claim(_message.Message):
     ids: IdsClaim
     common: CommonClaim
     first_of: FirstOfClaim
-    def __init__(self, pool: _Optional[str] = ..., sites: _Optional[_Iterable[str]] = ..., reservation: _Optional[str] = ..., units: _Optional[_Union[UnitsClaim, _Mapping]] = ..., run: _Optional[_Union[RunClaim, _Mapping]] = ..., ids: _Optional[_Union[IdsClaim, _Mapping]] = ..., common: _Optional[_Union[CommonClaim, _Mapping]] = ..., first_of: _Optional[_Union[FirstOfClaim, _Mapping]] = ...) -> None: ...
+    whole: WholeClaim
+    def __init__(self, pool: _Optional[str] = ..., sites: _Optional[_Iterable[str]] = ..., reservation: _Optional[str] = ..., units: _Optional[_Union[UnitsClaim, _Mapping]] = ..., run: _Optional[_Union[RunClaim, _Mapping]] = ..., ids: _Optional[_Union[IdsClaim, _Mapping]] = ..., common: _Optional[_Union[CommonClaim, _Mapping]] = ..., first_of: _Optional[_Union[FirstOfClaim, _Mapping]] = ..., whole: _Optional[_Union[WholeClaim, _Mapping]] = ...) -> None: ...
 
 class UnitsClaim(_message.Message):
     __slots__ = ("unit_count", "fraction")
@@ -81,6 +83,10 @@ class IdsClaim(_message.Message):
     def __init__(self, ids: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class CommonClaim(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class WholeClaim(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
 
@@ -183,34 +189,72 @@ class PoolStatus(_message.Message):
     def __init__(self, name: _Optional[str] = ..., unit_count: _Optional[int] = ..., site_count: _Optional[int] = ..., unit_bytes: _Optional[int] = ..., slices_per_unit: _Optional[int] = ..., total_count: _Optional[int] = ..., free_count: _Optional[int] = ..., held_count: _Optional[int] = ..., reserved_count: _Optional[int] = ..., quarantined_count: _Optional[int] = ..., largest_run_count: _Optional[int] = ..., waiter_count: _Optional[int] = ..., used_bytes: _Optional[int] = ...) -> None: ...
 
 class Card(_message.Message):
-    __slots__ = ("id", "profile", "pools", "core_cpus", "backend")
+    __slots__ = ("id", "profile", "pools", "core_cpus", "backend", "gated_sites")
     ID_FIELD_NUMBER: _ClassVar[int]
     PROFILE_FIELD_NUMBER: _ClassVar[int]
     POOLS_FIELD_NUMBER: _ClassVar[int]
     CORE_CPUS_FIELD_NUMBER: _ClassVar[int]
     BACKEND_FIELD_NUMBER: _ClassVar[int]
+    GATED_SITES_FIELD_NUMBER: _ClassVar[int]
     id: str
     profile: str
     pools: _containers.RepeatedCompositeFieldContainer[PoolStatus]
     core_cpus: _containers.RepeatedScalarFieldContainer[int]
     backend: str
-    def __init__(self, id: _Optional[str] = ..., profile: _Optional[str] = ..., pools: _Optional[_Iterable[_Union[PoolStatus, _Mapping]]] = ..., core_cpus: _Optional[_Iterable[int]] = ..., backend: _Optional[str] = ...) -> None: ...
+    gated_sites: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, id: _Optional[str] = ..., profile: _Optional[str] = ..., pools: _Optional[_Iterable[_Union[PoolStatus, _Mapping]]] = ..., core_cpus: _Optional[_Iterable[int]] = ..., backend: _Optional[str] = ..., gated_sites: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class Reservation(_message.Message):
+    __slots__ = ("name", "content_hash", "card", "owner_uid", "shared", "pools", "units")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    CONTENT_HASH_FIELD_NUMBER: _ClassVar[int]
+    CARD_FIELD_NUMBER: _ClassVar[int]
+    OWNER_UID_FIELD_NUMBER: _ClassVar[int]
+    SHARED_FIELD_NUMBER: _ClassVar[int]
+    POOLS_FIELD_NUMBER: _ClassVar[int]
+    UNITS_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    content_hash: str
+    card: str
+    owner_uid: int
+    shared: bool
+    pools: _containers.RepeatedCompositeFieldContainer[ReservedPool]
+    units: _containers.RepeatedCompositeFieldContainer[Allotment]
+    def __init__(self, name: _Optional[str] = ..., content_hash: _Optional[str] = ..., card: _Optional[str] = ..., owner_uid: _Optional[int] = ..., shared: bool = ..., pools: _Optional[_Iterable[_Union[ReservedPool, _Mapping]]] = ..., units: _Optional[_Iterable[_Union[Allotment, _Mapping]]] = ...) -> None: ...
+
+class ReservedPool(_message.Message):
+    __slots__ = ("pool", "unit_count", "held_count", "quarantined_count", "slices_per_unit", "unit_bytes")
+    POOL_FIELD_NUMBER: _ClassVar[int]
+    UNIT_COUNT_FIELD_NUMBER: _ClassVar[int]
+    HELD_COUNT_FIELD_NUMBER: _ClassVar[int]
+    QUARANTINED_COUNT_FIELD_NUMBER: _ClassVar[int]
+    SLICES_PER_UNIT_FIELD_NUMBER: _ClassVar[int]
+    UNIT_BYTES_FIELD_NUMBER: _ClassVar[int]
+    pool: str
+    unit_count: int
+    held_count: int
+    quarantined_count: int
+    slices_per_unit: int
+    unit_bytes: int
+    def __init__(self, pool: _Optional[str] = ..., unit_count: _Optional[int] = ..., held_count: _Optional[int] = ..., quarantined_count: _Optional[int] = ..., slices_per_unit: _Optional[int] = ..., unit_bytes: _Optional[int] = ...) -> None: ...
 
 class PoolBitmap(_message.Message):
-    __slots__ = ("pool", "card", "held_bits", "reserved_bits", "quarantined_bits", "sites")
+    __slots__ = ("pool", "card", "held_bits", "reserved_bits", "quarantined_bits", "sites", "site_unit_counts")
     POOL_FIELD_NUMBER: _ClassVar[int]
     CARD_FIELD_NUMBER: _ClassVar[int]
     HELD_BITS_FIELD_NUMBER: _ClassVar[int]
     RESERVED_BITS_FIELD_NUMBER: _ClassVar[int]
     QUARANTINED_BITS_FIELD_NUMBER: _ClassVar[int]
     SITES_FIELD_NUMBER: _ClassVar[int]
+    SITE_UNIT_COUNTS_FIELD_NUMBER: _ClassVar[int]
     pool: PoolStatus
     card: str
     held_bits: bytes
     reserved_bits: bytes
     quarantined_bits: bytes
     sites: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, pool: _Optional[_Union[PoolStatus, _Mapping]] = ..., card: _Optional[str] = ..., held_bits: _Optional[bytes] = ..., reserved_bits: _Optional[bytes] = ..., quarantined_bits: _Optional[bytes] = ..., sites: _Optional[_Iterable[str]] = ...) -> None: ...
+    site_unit_counts: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, pool: _Optional[_Union[PoolStatus, _Mapping]] = ..., card: _Optional[str] = ..., held_bits: _Optional[bytes] = ..., reserved_bits: _Optional[bytes] = ..., quarantined_bits: _Optional[bytes] = ..., sites: _Optional[_Iterable[str]] = ..., site_unit_counts: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class Event(_message.Message):
     __slots__ = ("revision", "kind", "lease_id", "card", "cause", "text", "event_time", "holder")
@@ -227,6 +271,7 @@ class Event(_message.Message):
         KIND_RESYNC: _ClassVar[Event.Kind]
         KIND_REVOKING: _ClassVar[Event.Kind]
         KIND_STARTED: _ClassVar[Event.Kind]
+        KIND_GATED: _ClassVar[Event.Kind]
     KIND_UNSPECIFIED: Event.Kind
     KIND_GRANTED: Event.Kind
     KIND_EXTENDED: Event.Kind
@@ -238,6 +283,7 @@ class Event(_message.Message):
     KIND_RESYNC: Event.Kind
     KIND_REVOKING: Event.Kind
     KIND_STARTED: Event.Kind
+    KIND_GATED: Event.Kind
     REVISION_FIELD_NUMBER: _ClassVar[int]
     KIND_FIELD_NUMBER: _ClassVar[int]
     LEASE_ID_FIELD_NUMBER: _ClassVar[int]

@@ -1,39 +1,33 @@
-"""The same names with ``await``: for programs that live on an event loop.
-
-    async with await leasehold.aio.connect() as client:
-        async with await client.acquire(memory="512MiB", cores=1, streams=2, wait=30.0) as lease:
-            model = await lease.load("model.onnx")
-            out = await model.run({"x": x}, stream=lease.stream(0))
-
-Work on streams and models runs in the threads of their streams, as with the blocking client; only waiting differs.
-"""
+"""The client to be awaited: one session with the daemon, for one event loop."""
 
 import asyncio
 import os
 import time
-from collections.abc import AsyncIterator, Callable, Generator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import grpc
 
 from leasehold import calls
-from leasehold import stream as blocking
 from leasehold.address import check_trusted
+from leasehold.aie.array import RESOURCE_TYPES, ArrayShape
+from leasehold.aie.bitmaps import pool_shape_of
+from leasehold.aio.lease import Lease
 from leasehold.base_client import BaseClient
-from leasehold.card import Card, LeaseInfo, card_from, lease_info_from
+from leasehold.card import Card, LeaseInfo, ReservationInfo, card_from, lease_info_from, reservation_info_from
 from leasehold.channel import CALL_S, FORGO_S, OPTIONS, Attempts, SessionUnknown, target
-from leasehold.claims import Claim, Site
+from leasehold.claims import Claim
 from leasehold.errors import Closed, LeaseholdError, LeaseLost, NotFound, NotOwner, Refused
 from leasehold.forks import calls_under_way
-from leasehold.held_lease import HeldLease
+from leasehold.reservable import manifest_of
 from rmapi.v1 import resource_manager_pb2 as pb
 from rmapi.v1 import resource_manager_pb2_grpc as pb_grpc
 from rmapi.v1 import types_pb2
 
 if TYPE_CHECKING:
-    from leasehold.model import Array
-    from leasehold.model import Model as BlockingModel
+    pass
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -48,136 +42,6 @@ async def connect(address: str | os.PathLike[str] | None = None, *, door: str | 
     client = Client(address, door=door)
     await asyncio.to_thread(client._session)
     return client
-
-
-class Task(Generic[T]):
-    """One piece of work on a stream: await it for its result."""
-
-    def __init__(self, task: blocking.Task[T]) -> None:
-        self._task = task
-
-    def done(self) -> bool:
-        """Whether it has ended, well or not."""
-        return self._task.done()
-
-    def __await__(self) -> Generator[Any, None, T]:
-        return asyncio.wrap_future(self._task._future).__await__()
-
-
-class Stream:
-    """An ordered queue of work with a thread of its own; see ``leasehold.Stream``."""
-
-    def __init__(self, stream: blocking.Stream) -> None:
-        self.id = stream.id
-        self.blocking = stream
-
-    def submit(self, fn: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Task[T]:
-        """Puts ``fn(*args, **kwargs)`` at the end of the queue."""
-        return Task(self.blocking.submit(fn, *args, **kwargs))
-
-    async def synchronize(self, timeout: float | None = None) -> None:
-        """Waits until everything submitted so far has ended; raises the first error since the last call."""
-        await asyncio.to_thread(self.blocking.synchronize, timeout)
-
-
-class Model:
-    """A loaded model; see ``leasehold.model.Model``."""
-
-    def __init__(self, model: "BlockingModel") -> None:
-        self.blocking = model
-        self.inputs, self.outputs, self.metadata = model.inputs, model.outputs, model.metadata
-
-    async def run(
-        self,
-        inputs: "Mapping[str, Array]",
-        *,
-        stream: Stream | None = None,
-        outputs: "Mapping[str, Array] | None" = None,
-    ) -> "dict[str, Array]":
-        """Runs the model on ``stream`` (else on the lease's own)."""
-        return await Task(self.blocking.submit(inputs, stream=stream.blocking if stream else None, outputs=outputs))
-
-
-class Lease(HeldLease):
-    """A lease of an ``await`` client. An asynchronous context manager."""
-
-    def __init__(
-        self,
-        client: "Client",
-        message: types_pb2.Lease,
-        *,
-        core_cpus: Sequence[int],
-        windows: dict[int, int],
-        confirm: Callable[[float], None],
-    ) -> None:
-        super().__init__(message, core_cpus=core_cpus, windows=windows, confirm=confirm)
-        self._client = client
-
-    def stream(self, index: int = 0) -> Stream:  # type: ignore[override]  # the same stream, to be awaited
-        """Its stream number ``index``, counted among those that it leased."""
-        return Stream(super().stream(index))
-
-    async def load(  # type: ignore[override]  # the same, to be awaited
-        self, path: str | os.PathLike[str], *, memory: str | int | None = None
-    ) -> Model:
-        """Loads an ONNX model into ``memory`` bytes of the lease."""
-        return Model(await asyncio.to_thread(lambda: HeldLease.load(self, path, memory=memory)))
-
-    async def release(self, *, to_pool: bool = False) -> None:
-        """Gives everything back. Does nothing a second time.
-
-        Raises:
-            WindowInUse: arrays of its memory live; the lease holds on until they are dropped.
-        """
-        if not self._begin_ending():
-            return
-        is_released = False
-        try:
-            await asyncio.to_thread(self._let_go)
-            if self._lost_cause:
-                self._client._say_let_go(self)
-            else:
-                await self._client._call("Release", pb.ReleaseRequest(lease_id=self.id, to_pool=to_pool))
-            is_released = True
-        finally:
-            self._end_ending(is_released=is_released)
-        self._client._drop(self)
-
-    async def extend(
-        self,
-        *claims: Claim,
-        memory: str | int | None = None,
-        cores: float | None = None,
-        streams: int | None = None,
-        **counts: float | None,
-    ) -> None:
-        """Adds claims, from the same card, at once or not at all."""
-        self.check()
-        all_counts = {"cores": cores, "streams": streams, **counts}
-        request = calls.extend_request(next(self._client._request_ids), self.id, claims, memory, all_counts)
-        response: pb.ExtendResponse = await self._client._call("Extend", request)
-        with self._client._arriving(response.lease):
-            self._grow(response.lease, await asyncio.to_thread(self._client._fetch_windows, response.lease))
-
-    async def give_back(self, pool: str, ids: Sequence[int], *, at: Sequence[Site] = (), to_pool: bool = False) -> None:
-        """Gives back some units; memory by whole allotments only. The lease ends with its last unit."""
-        self.check()
-        indexes = self._memory_indexes_of(ids) if pool == "memory" else []
-        self._check_can_spare(indexes)
-        request = calls.give_back_request(next(self._client._request_ids), self.id, pool, ids, at, to_pool=to_pool)
-        response: pb.GiveBackResponse = await self._client._call("GiveBack", request)
-        self._shrink(response.lease, indexes)
-        if self._is_released:
-            self._client._drop(self)
-
-    async def __aenter__(self) -> "Lease":
-        self.check()
-        return self
-
-    async def __aexit__(self, kind: type[BaseException] | None, fault: BaseException | None, trace: object) -> None:
-        if fault is not None:
-            self._abandon_windows()
-        await self.release()
 
 
 class Client(BaseClient):
@@ -199,6 +63,7 @@ class Client(BaseClient):
         priority: int = 0,
         ttl: str | float | None = None,
         label: str = "",
+        reservation: str = "",
         **counts: float | None,
     ) -> Lease:
         """Takes everything that is claimed, from one card, or nothing; see ``leasehold.Client.acquire``.
@@ -206,15 +71,21 @@ class Client(BaseClient):
         A task that is cancelled meanwhile leaves the queue, and gives back what it was granted.
         """
         wait_s = calls.wait_seconds(wait)
+        all_counts = {"cores": cores, "streams": streams, **counts}
+        reserved_pools: list[str] = []
+        if reservation and calls.is_whole(claims, memory, all_counts):
+            reserved_pools = calls.whole_pools(await self._reservation_messages(reservation), reservation)
         request = calls.acquire_request(
             next(self._request_ids),
             claims,
             memory=memory,
-            counts={"cores": cores, "streams": streams, **counts},
+            counts=all_counts,
             card=card,
             priority=priority,
             ttl=ttl,
             label=label,
+            reservation=reservation,
+            reserved_pools=reserved_pools,
         )
         try:
             response: pb.AcquireResponse = await self._call("Acquire", request, wait_s=wait_s)
@@ -245,6 +116,78 @@ class Client(BaseClient):
             if not page.next_page_token:
                 return leases
             request.page_token = page.next_page_token
+
+    async def reserve(
+        self,
+        artifact: str | os.PathLike[str],
+        *,
+        name: str | None = None,
+        card: str | None = None,
+        shared: bool = False,
+        replace: bool = False,
+    ) -> ReservationInfo:
+        """Sets aside what a file says; see ``leasehold.Client.reserve``."""
+        manifest = await asyncio.to_thread(manifest_of, Path(artifact))
+        shape = await self._array_shape(card) if manifest.resources else None
+        return await self.reserve_claims(
+            name or manifest.name,
+            *manifest.claims(shape),
+            content_hash=manifest.content_hash,
+            card=card,
+            profile=manifest.profile,
+            shared=shared,
+            replace=replace,
+        )
+
+    async def reserve_claims(
+        self,
+        name: str,
+        *claims: Claim,
+        memory: str | int | None = None,
+        content_hash: str = "",
+        card: str | None = None,
+        profile: str = "",
+        shared: bool = False,
+        replace: bool = False,
+        **counts: float | None,
+    ) -> ReservationInfo:
+        """Sets units aside under ``name``; see ``leasehold.Client.reserve_claims``."""
+        request = calls.reserve_request(
+            name,
+            claims,
+            memory=memory,
+            counts=counts,
+            content_hash=content_hash,
+            card=card,
+            profile=profile,
+            shared=shared,
+            replace=replace,
+        )
+        response: pb.ReserveResponse = await self._call("Reserve", request)
+        return reservation_info_from(response.reservation)
+
+    async def unreserve(self, name: str) -> None:
+        """Takes a reservation away; see ``leasehold.Client.unreserve``."""
+        await self._call("Unreserve", pb.UnreserveRequest(name=name))
+
+    async def reservations(self, key: str = "") -> list[ReservationInfo]:
+        """The reservations of a name or content hash, or all, in the order of their names."""
+        return [reservation_info_from(one) for one in await self._reservation_messages(key)]
+
+    async def _array_shape(self, card: str | None) -> ArrayShape:
+        cards = [one for one in await self.cards() if card in {None, one.id}]
+        requests = [
+            pb.GetBitmapRequest(card=card or "", pool=pool.name)
+            for pool in (cards[0].pools if cards else ())
+            if pool.name in RESOURCE_TYPES
+        ]
+        bitmaps = [await self._call("GetBitmap", request, needs_session=False) for request in requests]
+        return ArrayShape.of(pool_shape_of(one.bitmap) for one in bitmaps)
+
+    async def _reservation_messages(self, key: str) -> Sequence[types_pb2.Reservation]:
+        request = pb.ListReservationsRequest(key=key)
+        response: pb.ListReservationsResponse = await self._call("ListReservations", request, needs_session=False)
+        return response.reservations
 
     async def events(self, *, past: int = 0, follow: bool = True) -> AsyncIterator[types_pb2.Event]:
         """What happens to leases: up to ``past`` events that were, then, with ``follow``, new ones without end."""

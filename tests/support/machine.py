@@ -44,9 +44,17 @@ class LedgerMachine(ReservationRules):
     def acquire_id(self, who: Asker, unit: int) -> None:
         self.acquire_now(who, (Ids(PoolName("streams"), (unit,)),), None)
 
-    @rule(who=askers, sites=st.sampled_from([0, 0, 1, 2, 3, 4]))
-    def acquire_common(self, who: Asker, sites: int) -> None:
-        self.acquire_now(who, (Common(PoolName("bcast"), self._pool("bcast").sites[:sites]),), None)
+    @rule(
+        who=askers,
+        sites=st.sampled_from([(), (), (), (0,), (1,), (2,), (1, 0), (0, 2), (0, 1, 2)]),
+        is_common=st.booleans(),
+    )
+    def acquire_channel(self, who: Asker, sites: tuple[int, ...], is_common: bool) -> None:
+        """The same channel at several sites, or at all; or any at each, so that sites come to differ."""
+        bcast = self._pool("bcast")
+        at = tuple(bcast.sites[site] for site in sites if site < len(bcast.sites))
+        kind = Common(bcast.name, at) if is_common or not at else Units(bcast.name, 1, at)
+        self.acquire_now(who, (kind,), None)
 
     @precondition(lambda self: self.asked)
     @rule(which=picks, is_changed=st.booleans())

@@ -8,7 +8,8 @@ from pathlib import Path
 import click
 
 from leasehold import Client, ReservationInfo
-from leasehold.cli.output import as_json, console, number_text, reading, say_json, table, user_name
+from leasehold.cli.output import as_json, console, files_named, number_text, reading, say_json, table, user_name
+from leasehold.files import replace_file
 from leasehold.quantity import size_text
 
 _RESERVE_EPILOG = """\b
@@ -110,15 +111,15 @@ def unreserve(connect: Callable[[], Client], name: str) -> None:
 @click.pass_obj
 def dump(connect: Callable[[], Client], *, output: Path | None, card: str | None, with_reserved: bool) -> None:
     """Writes the units of an AI Engine array that are held as the driver's resource file."""
+    if output is None and sys.stdout.isatty():
+        raise click.UsageError("a terminal cannot show a resource file: name a file with -o")
     with reading(connect) as client:
         data = client.dump(card, with_reserved=with_reserved)
     if output is None:
         sys.stdout.buffer.write(data)
         return
-    try:
-        output.write_bytes(data)
-    except OSError as fault:
-        raise click.ClickException(f"cannot write {output}: {fault.strerror}") from fault
+    with files_named():
+        replace_file(output, [data])
     click.echo(f"{len(data)} bytes written to {output}", file=sys.stderr)
 
 

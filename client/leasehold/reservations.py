@@ -178,7 +178,7 @@ class ReservationCalls(ABC):
             self._read("GetBitmap", pb.GetBitmapRequest(card=card or "", pool=name))
             for name in self._resource_pools(card)
         ]
-        return [one.bitmap for one in responses], len({one.revision for one in responses}) == 1
+        return [one.bitmap for one in responses], len({one.revision for one in responses}) <= 1
 
     def _resource_pools(self, card: str | None) -> list[str]:
         return [pool.name for pool in self._card_message(card).pools if pool.name in RESOURCE_TYPES]

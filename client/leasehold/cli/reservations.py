@@ -87,6 +87,7 @@ def reserve(
     set aside once, however often it is asked for. It outlives the daemon, until 'rmctl unreserve'.
     """
     with connect() as client:
+        client.open()  # where no daemon is there, that is said at once
         made = client.reserve(file, name=name, card=card, shared=shared, replace=replace)
     if as_json:
         say_json(asdict(made))
@@ -130,6 +131,7 @@ def dump(connect: Callable[[], Client], *, output: Path | None, card: str | None
 def gate(connect: Callable[[], Client], tiles: tuple[str, ...], card: str | None) -> None:
     """Says that the clocks of TILES are off, and of those above them: no claim gets units there. For admins."""
     with connect() as client:
+        client.open()
         client.gate(_tiles(tiles), card=card)
 
 
@@ -140,6 +142,7 @@ def gate(connect: Callable[[], Client], tiles: tuple[str, ...], card: str | None
 def ungate(connect: Callable[[], Client], tiles: tuple[str, ...], card: str | None) -> None:
     """Says that the clocks of TILES run, and of those below them. For admins."""
     with connect() as client:
+        client.open()
         client.ungate(_tiles(tiles), card=card)
 
 

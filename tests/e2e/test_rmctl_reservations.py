@@ -15,6 +15,7 @@ from demo import models
 from leasehold import Common, Ids, Units
 from leasehold.artifact import content_hash_of
 from leasehold.cli.app import run_app
+from leasehold.cli.map import _LETTERS
 from leasehold.cli.output import units_text
 from leasehold.local import Manager
 from leasehold.manifest import Manifest
@@ -343,6 +344,10 @@ def test_an_array_of_850_sites_stays_readable(array, connected, said):
         first = told["sites"].index("0,1,core")
         assert [told["held"][unit * 850 + first] for unit in range(4)] == list("1000")
     connected.unreserve("r")
+
+
+def test_letters_of_the_map_are_the_same_in_every_run():
+    assert _LETTERS == "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopstuvwxyz"
 
 
 def test_units_in_words_are_few_however_many_there_are():

@@ -150,7 +150,7 @@ class ReservationCalls(ABC):
     def gate(self, tiles: Iterable[tuple[int, int]] | None = None, *, card: str | None = None) -> None:
         """Turns the clocks of tiles ``(column, row)``, and of those above them in their column, off; None means all.
 
-        For admins, one at a time: it reads which clocks are off, and says which are from then on. The shim's always runs.
+        For admins, one at a time: it reads which clocks are off, and says which are then. The shim's always runs.
 
         Raises:
             Held: somebody holds units there.

@@ -190,6 +190,9 @@ REFUSED = [
     (leasehold.Invalid, "no reservation 'r'", lambda client: client.acquire(Units(
         "perfcnt", 1, at=TILES, reservation="r"))),
     (leasehold.Invalid, "nothing comes from", lambda client: client.acquire(Common("perfcnt"), reservation="r")),
+    (leasehold.Invalid, "named by a text", lambda client: client.acquire(reservation=7)),
+    (leasehold.Invalid, "named by texts", lambda client: client.acquire(Common("perfcnt", reservation=7))),
+    (leasehold.Invalid, "named by texts", lambda client: client.reserve_claims("r", Common(7))),
     (leasehold.Invalid, "cannot read", lambda client: client.reserve("/no/such/file.xclbin")),
     (leasehold.Invalid, "cannot read", lambda client: client.reserve("/")),
     (leasehold.Invalid, "no ONNX model", lambda client: client.reserve("/etc/passwd")),

@@ -316,5 +316,5 @@ async def test_an_extension_behind_waiters_is_not_told_to_wait() -> None:
     parts = make_engine(pool("u", 4))
     lease = await parts.acquire(units(2))
     await parts.waiter(units(3), session="s2")
-    with pytest.raises(PoolExhausted, match="1 waiting in front for u.*; try again when they are served"):
+    with pytest.raises(PoolExhausted, match=r"1 waiting in front for u.*; try again when they are served"):
         await parts.engine.extend(lease.id, (units(1),), asker("s1"), NO_REQUEST)

@@ -151,6 +151,15 @@ class FakeClient:
                 for card in self._ledger.cards.values()
             ]
 
+    def bitmap(self, pool: str, card: str | None = None) -> types_pb2.PoolBitmap:
+        """The bits of a pool, as their message; see ``leasehold.Client.bitmap``."""
+        with self._changed:
+            here = self._ledger.cards.get(CardId(card or next(iter(self._ledger.cards))))
+            found = here.pools.get(PoolName(pool)) if here is not None else None
+            if here is None or found is None:
+                raise Invalid(f"there is no pool {pool!r} on card {card or 'any'}", facts={"pool": pool})
+            return convert.bitmap_to(here, found, convert.pool_to(found, waiter_count=0, used_bytes=0))
+
     def leases(self, pool: str = "") -> list[LeaseInfo]:
         """All live leases, oldest first; only those with units of ``pool`` where it is given."""
         with self._changed:

@@ -63,7 +63,8 @@ def understand(
             named = units_of_ids(pool, claim.ids, sites)
             bit_count = len(claim.ids) * pool.spec.slices_per_unit
         case Common():
-            sites = sites if _are_distinct(sites) else tuple(dict.fromkeys(sites))
+            is_clear = sites is pool.open_sites or _are_distinct(sites)
+            sites = sites if is_clear else tuple(dict.fromkeys(sites))
             bit_count = pool.spec.slices_per_unit
         case Run():
             bit_count = _bits_of_run(claim, pool)

@@ -54,11 +54,14 @@ class Lookup(Books):
         is_number = number.isascii() and number.isdigit()
         return is_number and 1 <= int(number) <= self.last_token and lease_id == f"L{int(number)}"
 
-    def find_holders(self, card: Card, pool: PoolName, units: UnitSet | None) -> list[dict[str, str | int]]:
+    def find_holders(
+        self, card: Card, pool: PoolName, units: UnitSet | None, *, but_system: bool = False
+    ) -> list[dict[str, str | int]]:
         """Who holds units of a pool, or one of ``units``: a few of them, oldest first, in words and numbers."""
         holding = (self.leases[lease_id] for lease_id in self.leases_by_pool.get((card.id, pool), ()))
         wanted = None if units is None else _by_site(units)
-        found = (lease for lease in holding if wanted is None or _holds_any(lease, pool, wanted))
+        asked = (lease for lease in holding if not (but_system and self.is_kept_by_system(lease)))
+        found = (lease for lease in asked if wanted is None or _holds_any(lease, pool, wanted))
         return [
             {
                 "lease": lease.id,

@@ -120,9 +120,11 @@ class Reserving(Lookup):
     def decide_gate(self, card_id: CardId, sites: Sequence[SiteName]) -> SitesGated:
         """Turns the clocks of exactly these sites of a card off, and those of all others on.
 
+        What the system keeps for itself at a site does not need its clock.
+
         Raises:
             InvalidRequest: no such card or site.
-            UnitHeld: somebody holds a unit there.
+            UnitHeld: somebody else holds a unit there.
         """
         card = self.card_of(card_id)
         check_range("gated sites", len(sites), limits.SITES_PER_POOL_MAX, least=0)
@@ -134,10 +136,10 @@ class Reserving(Lookup):
                 at = pool.site_index[site]
                 if pool.held.at_site(at).any():
                     units = pool.held.part(pool.all_at(at))
-                    holders = self.find_holders(card, pool.spec.name, units)
-                    who = held_by({"holders": holders})
-                    text = f"units of pool {pool.spec.name} at site {site} are held: its clock must run{who}"
-                    raise UnitHeld(text, card=card.id, pool=pool.spec.name, site=site, holders=holders)
+                    if holders := self.find_holders(card, pool.spec.name, units, but_system=True):
+                        who = held_by({"holders": holders})
+                        text = f"units of pool {pool.spec.name} at site {site} are held: its clock must run{who}"
+                        raise UnitHeld(text, card=card.id, pool=pool.spec.name, site=site, holders=holders)
         return SitesGated(card.id, tuple(sorted(set(sites))))
 
     # What the decisions share.

@@ -81,11 +81,19 @@ def ranges_of(ids: list[int]) -> tuple[UnitRange, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Holder:
-    """A process as the kernel sees it. ``command`` is the process's own word and proves nothing."""
+    """A process as the kernel sees it. ``command`` is the process's own word and proves nothing.
+
+    Pid 0 is the system itself, which keeps some units of a card where it is asked to: no process.
+    """
 
     pid: int
     uid: int
     command: str
+
+    @property
+    def is_system(self) -> bool:
+        """Whether it is the system itself."""
+        return self.pid == 0
 
     def short_command(self) -> str:
         """The name of the program: of the script, where the first word is an interpreter of Python."""

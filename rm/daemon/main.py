@@ -170,6 +170,9 @@ async def _serve(config: Config) -> int:
     """Serves until it is told to stop; answers the exit status."""
     _raise_descriptor_limit()
     stopped = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):  # before the store is opened: its end is orderly from then on
+        loop.add_signal_handler(number, stopped.set)
     profile = load_profile(config.profile)
     backend = EmbeddedBackend(
         profile,
@@ -186,9 +189,6 @@ async def _serve(config: Config) -> int:
         ids_need_reserved=config.ids_need_reserved,
         keep_system_units=partial(system_units.keep, engine, profile.system, config.system, uid=os.geteuid()),
     )
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stopped.set)
     group_id = _group_id(config.group)
     starting = asyncio.create_task(
         server.start(config.run_directory, socket_mode=0o660 if config.group else 0o666, group_id=group_id)

@@ -1,8 +1,8 @@
 """Events and the parts of a snapshot as bytes: one byte version of the kind, one byte kind, and a MessagePack map.
 
 What ``encode_*`` would not have made, byte for byte, is damage: there is one way to write each value down. So a change
-of any field of these classes is a new version of each kind that has them. Nothing monotonic is written: deadlines hold
-for one run only.
+of any field of these classes is a new version of each kind that has them; ``old_records`` reads those before. Nothing
+monotonic is written: deadlines hold for one run only.
 """
 
 from collections.abc import Callable
@@ -37,6 +37,7 @@ from rm.core.session import SessionRecord
 from rm.core.snapshot import GatedSites, Head, LiveLease, Part, QuarantinedLease, StandingReservation
 from rm.core.types import UnitRange, UnitSet
 from rm.store.damage import StoreDamaged
+from rm.store.old_records import OLD_KINDS, OldRecord
 
 # Numbers are on disk for good: one that is no longer written is never used again.
 _EVENT_KINDS: dict[int, type[Any]] = {
@@ -68,7 +69,10 @@ _PART_KINDS: dict[int, type[Any]] = {
 _KINDS = _EVENT_KINDS | _PART_KINDS
 _VERSIONS = dict.fromkeys(_KINDS, 1) | {12: 2, 66: 2}  # a reservation says whether it is shared
 _PREFIXES = {kind: bytes((_VERSIONS[number], number)) for number, kind in _KINDS.items()}
-_DECODERS = {number: msgspec.msgpack.Decoder(kind) for number, kind in _KINDS.items()}
+_DECODERS = {
+    at: msgspec.msgpack.Decoder(kind)
+    for at, kind in OLD_KINDS.items() | {(_VERSIONS[number], number): kind for number, kind in _KINDS.items()}.items()
+}
 _encode_body = msgspec.msgpack.Encoder().encode
 
 _BITS_PER_SITE_MAX = limits.UNITS_PER_POOL_MAX * limits.SLICES_PER_UNIT_MAX
@@ -124,15 +128,18 @@ def _decode(data: bytes, kinds: dict[int, type[Any]]) -> object:
     version, number = data[0], data[1]
     if number not in kinds:
         raise StoreDamaged(f"the record is of kind {number}, which does not belong here")
-    if version != _VERSIONS[number]:
+    decoder = _DECODERS.get((version, number))
+    if decoder is None:
         raise StoreDamaged(f"the record has version {version}, this rmd reads version {_VERSIONS[number]}")
     name = kinds[number].__name__
     try:
-        value = _DECODERS[number].decode(memoryview(data)[2:])
+        value = decoder.decode(memoryview(data)[2:])
     except (ValueError, AssertionError, RecursionError, MemoryError) as fault:  # the last two: deep or huge nonsense
         raise StoreDamaged(f"the record is no {name}: {fault}") from fault
     if _encode_body(value) != data[2:]:
         raise StoreDamaged(f"the record is a {name}, but not as it is written here")
+    if version != _VERSIONS[number]:
+        value = cast(OldRecord, value).today()
     _check_numbers(value, name)
     return value
 

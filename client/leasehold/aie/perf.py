@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from leasehold.aie.channels import channel_claim, modules_of, roles_across
+from leasehold.aie.channels import channel_claim, modules_of, named, roles_across
 from leasehold.aie.claimed import ClaimedResource, Plan
 from leasehold.aie.device import Device, Tile
 from leasehold.aie.event import Event, EventLike, event_of
@@ -42,14 +42,9 @@ class PerfCounter(ClaimedResource):
         """
         with self._device.lock:
             self._check_not_reserved("it is initialized anew")
-            modules = modules_of(self._device, self._tile, start=start, stop=stop, reset=reset)
-            given = {"start": start, "stop": stop, "reset": reset}
-            self._modules = modules
-            self._events = {
-                role: event_of(value)
-                for role, value in given.items()
-                if value is not None and not isinstance(value, str)
-            }
+            roles = {"start": start, "stop": stop} | ({} if reset is None else {"reset": reset})
+            self._modules = modules_of(self._device, self._tile, roles)
+            self._events = named(roles)
             self._initialize(is_configured=self._is_complete())
 
     def configure(

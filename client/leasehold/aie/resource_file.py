@@ -69,9 +69,9 @@ def read_resources(
         word_count = _word_count(region, columns)
         if header >> 16 != word_count:
             text = (
-                f"bitmap {number} ({region.pool}) has {header >> 16} words; this array, {columns} columns, {word_count}"
+                f"bitmap {number} ({region.pool}) has {header >> 16} words, where {columns} columns of this array have"
             )
-            raise _torn(f"{text}: it was made for another shape")
+            raise _torn(f"{text} {word_count}; it was made for another shape")
         size = word_count * _WORD.size
         if at + size > len(data):
             raise _torn(f"bitmap {number} ({region.pool}) is cut off at byte {len(data)}")

@@ -42,7 +42,7 @@ class TraceEvent(Resource):
         """
         with self._device.lock:
             self._check_not_reserved("it is initialized anew")
-            self._module = modules_of(self._device, self._control.tile, trace=event)["trace"]
+            self._module = modules_of(self._device, self._control.tile, {"trace": event})["trace"]
             self._event = None if isinstance(event, str) else event_of(event)
             self._initialize(is_configured=self._event is not None)
 

@@ -59,7 +59,7 @@ class LocalLedger:
             self._ledger = Ledger((spec,))
             holder = Holder(os.getpid(), os.getuid(), "local")
             self._asker = Asker(_SESSION, holder, is_admin=True, needs_reserved=strict)
-            self._system_asker = Asker(_SESSION, holder, is_admin=True)
+            self._system_asker = Asker(_SESSION, Holder(0, os.getuid(), "system"), is_admin=True)
             self._array_shape: ArrayShape | None = None
             self._holding: dict[tuple[PoolName, int, int], LeaseId] = {}  # (pool, site, unit), where pools have sites
             self._system: dict[str, LeaseId] = {}

@@ -99,16 +99,14 @@ def pack(path: Path, manifest: Manifest, output: Path | None = None) -> Manifest
         Invalid: the reservation is stale, or none that such an artifact can carry.
         OSError: a file cannot be read or written.
     """
+    if _is_xclbin(path) and not manifest.resources:
+        raise Invalid(f"{path} is an xclbin, and takes an array's resources; {manifest.name} has counts for a model")
     if manifest.resources:
         manifest = replace(manifest, content_hash=content_hash_of(path))
     else:
         check_fresh(path, manifest)
     target = path if output is None else output
     if _is_xclbin(path):
-        if not manifest.resources:
-            raise Invalid(
-                f"{path} is an xclbin, and takes an array's resources; {manifest.name} has counts for a model"
-            )
         section = ResourceSection(AIE_RESOURCES, manifest.whole_resources())
         with _named(path):
             packed = write_xclbin([section], _read_xclbin_file(path), note=manifest.to_toml(_IN_SECTION))

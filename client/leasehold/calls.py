@@ -141,9 +141,16 @@ def whole_pools(found: Sequence[types_pb2.Reservation], key: str, card: str | No
     return [pool.pool for pool in chosen.pools if pool.unit_count]
 
 
-def is_whole(claims: Sequence[Claim], memory: str | int | None, counts: Mapping[str, float | None]) -> bool:
-    """Whether a request that names a reservation names nothing else: it then wants all of it."""
-    return not claims and memory is None and all(count is None for count in counts.values())
+def is_whole(
+    reservation: str, claims: Sequence[Claim], memory: str | int | None, counts: Mapping[str, float | None]
+) -> bool:
+    """Whether a request names a reservation and nothing else: it then wants all of it.
+
+    Raises:
+        Invalid: the reservation is named by no text.
+    """
+    is_named = bool(_text(reservation, "a reservation", least=0))
+    return is_named and not claims and memory is None and all(count is None for count in counts.values())
 
 
 def explain_request(

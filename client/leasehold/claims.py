@@ -125,6 +125,8 @@ def _claim_to(claim: Claim) -> pb.Claim:
         return pb.Claim(first_of=pb.FirstOfClaim(alternatives=alternatives))
     if not isinstance(claim, Units | Run | Ids | Common):
         raise Invalid(f"{claim!r} is no claim; use Units, Run, Ids, Common or FirstOf")
+    if not isinstance(claim.pool, str) or not isinstance(claim.reservation, str):
+        raise Invalid(f"a pool and a reservation are named by texts, not {claim.pool!r} and {claim.reservation!r}")
     message = pb.Claim(pool=claim.pool, sites=[site_text(site) for site in claim.at], reservation=claim.reservation)
     match claim:
         case Units():

@@ -157,7 +157,7 @@ class ReservationCalls(ABC):
     def gate(self, tiles: Iterable[tuple[int, int]] | None = None, *, card: str | None = None) -> None:
         """Turns the clocks of tiles ``(column, row)``, and of those above them in their column, off; None means all.
 
-        For admins. The shim's clock always runs.
+        For admins, one at a time: it reads which clocks are off, and says which are then. The shim's always runs.
 
         Raises:
             Held: somebody holds units there.
@@ -185,7 +185,7 @@ class ReservationCalls(ABC):
             self._read("GetBitmap", pb.GetBitmapRequest(card=card or "", pool=name))
             for name in self._resource_pools(card)
         ]
-        return [one.bitmap for one in responses], len({one.revision for one in responses}) == 1
+        return [one.bitmap for one in responses], len({one.revision for one in responses}) <= 1
 
     def _resource_pools(self, card: str | None) -> list[str]:
         from leasehold.aie.array import RESOURCE_TYPES

@@ -105,7 +105,7 @@ class FakeClient:
         wait_s = calls.wait_seconds(wait)
         all_counts = {"cores": cores, "streams": streams, **counts}
         reserved_pools: list[str] = []
-        if reservation and calls.is_whole(claims, memory, all_counts):
+        if calls.is_whole(reservation, claims, memory, all_counts):
             with self._changed:
                 found = [self._reservation_message(one.name) for one in self.reservations(reservation)]
                 reserved_pools = calls.whole_pools(found, reservation, card)

@@ -137,7 +137,8 @@ class Reserving(Lookup):
                 if pool.held.at_site(at).any():
                     units = pool.held.part(pool.all_at(at))
                     if holders := self.find_holders(card, pool.spec.name, units, but_system=True):
-                        text = f"units of pool {pool.spec.name} at site {site} are held: its clock must run"
+                        who = held_by({"holders": holders})
+                        text = f"units of pool {pool.spec.name} at site {site} are held: its clock must run{who}"
                         raise UnitHeld(text, card=card.id, pool=pool.spec.name, site=site, holders=holders)
         return SitesGated(card.id, tuple(sorted(set(sites))))
 

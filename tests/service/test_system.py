@@ -1,8 +1,10 @@
 """Units that the system itself keeps: seen by all, claimed by nobody, there again after a restart and a reset."""
 
+from dataclasses import replace
+
 import pytest
 
-from rm.core.claims import Ids
+from rm.core.claims import Ids, Wish
 from rm.core.errors import InvalidRequest, NotOwner, UnitHeld
 from rm.core.profile import SystemUnits
 from rm.core.report import differences
@@ -147,8 +149,25 @@ async def test_sites_whose_clock_is_off_are_left_out_and_where_all_are_nothing_i
     after = begun_again(before, "ecc", "core only")
     assert {label for _, label in leases(after)} == {"system:ecc"}
     assert held(after, "ch") == {(0, 6)}
-    await after.engine.reservations.gate(CardId("0"), ["0,0,pl"], ADMIN)  # what the system keeps needs no clock
-    assert held(after, "ch") == {(0, 6)}
+
+
+@run_async
+async def test_a_site_at_which_only_the_system_holds_units_can_be_gated_and_stays_the_system_s() -> None:
+    parts = started("ecc")
+    parts.engine.open_session(record("s1", pid=0))  # the kernel names no process of a pid namespace it does not see
+    unnamed = replace(asker("s1"), holder=replace(asker("s1").holder, pid=0))
+    lease = await parts.engine.acquire(Wish(unnamed, (units(1, "ch", at=("0,1,mem",)),), card=CardId("0")))
+    gate = parts.engine.reservations.gate
+    with pytest.raises(UnitHeld, match=f"at site 0,1,mem are held: its clock must run; held by {lease.id} "):
+        await gate(CardId("0"), ["0,0,pl", "0,1,mem"], ADMIN)
+    await gate(CardId("0"), ["0,0,pl", "0,1,core"], ADMIN)
+    assert held(parts, "ch") == {(0, 6), (1, 6), (2, 6), (1, 0)}
+    assert differences(parts.ledger) == []
+    await parts.engine.release(lease.id, unnamed)
+    after = begun_again(parts, "ecc")
+    assert leases(after) == ECC
+    assert after.ledger.cards["0"].gated_sites == ("0,0,pl", "0,1,core")
+    assert held(after, "ch") == {(0, 6), (1, 6), (2, 6)}
 
 
 @run_async

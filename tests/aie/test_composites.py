@@ -19,7 +19,7 @@ from leasehold.aie import (
     WrongState,
 )
 from rm.core import limits
-from support.aie import BOTH, CORE, MEM, SHIM, held, reserved, set_aside, totals
+from support.aie import BOTH, CORE, MEM, SHIM, held, reserved, totals
 
 ACTIVE, LOCK = ("core", "ACTIVE_CORE"), ("mem", "LOCK_0_ACQ_MEM")
 
@@ -132,8 +132,7 @@ def test_a_tile_of_one_module_has_nothing_to_fall_back_to(manager, device):
 
 
 def test_counter_and_channels_come_from_the_reservation(manager, device):
-    set_aside(
-        manager,
+    manager.reserve_claims(
         "design",
         leasehold.Ids("perfcnt", [1], at=[MEM]),
         leasehold.Ids("bcast_channel", [7, 9], at=BOTH),
@@ -148,7 +147,7 @@ def test_counter_and_channels_come_from_the_reservation(manager, device):
 
 def test_a_reservation_without_the_channels_gives_nothing(manager, device):
     """A channel from the pool would not be what was compiled."""
-    set_aside(manager, "design", leasehold.Ids("perfcnt", [1], at=[MEM]))
+    manager.reserve_claims("design", leasehold.Ids("perfcnt", [1], at=[MEM]))
     before = totals(manager)
     counter = counter_of(device, MEM, reservation="design")
     with pytest.raises(leasehold.Refused):
@@ -158,8 +157,8 @@ def test_a_reservation_without_the_channels_gives_nothing(manager, device):
 
 
 def test_the_slots_of_a_reserved_trace_unit_take_reserved_channels_and_go_back_with_it(manager, device):
-    set_aside(
-        manager, "design", leasehold.Units("trace_ctrl", 1, at=[CORE]), leasehold.Ids("bcast_channel", [4, 5], at=BOTH)
+    manager.reserve_claims(
+        "design", leasehold.Units("trace_ctrl", 1, at=[CORE]), leasehold.Ids("bcast_channel", [4, 5], at=BOTH)
     )
     before = totals(manager)
     control = trace_of(device, CORE, LOCK, ACTIVE, reservation="design")
@@ -183,7 +182,7 @@ def test_the_slots_of_a_reserved_trace_unit_take_reserved_channels_and_go_back_w
 
 
 def test_a_whole_reservation_can_be_a_broadcast_everywhere(manager, device):
-    set_aside(manager, "design", leasehold.Common("bcast_channel"))
+    manager.reserve_claims("design", leasehold.Common("bcast_channel"))
     channel = Broadcast(device, reservation="design")
     plain = Broadcast(device)
     plain.reserve()
@@ -302,7 +301,9 @@ def test_a_group_event_of_another_device_is_held(manager, device):
 @pytest.mark.parametrize("seed", range(4))
 def test_whatever_is_done_the_bits_are_those_of_the_objects(manager, device, seed):
     dice = random.Random(seed)
-    set_aside(manager, "design", leasehold.Ids("perfcnt", [1], at=BOTH), leasehold.Ids("bcast_channel", [3], at=BOTH))
+    manager.reserve_claims(
+        "design", leasehold.Ids("perfcnt", [1], at=BOTH), leasehold.Ids("bcast_channel", [3], at=BOTH)
+    )
     made = [counter_of(device, tile, dice.choice([ACTIVE, LOCK]), ACTIVE, cross_module=True) for tile in BOTH * 3]
     made += [counter_of(device, tile, reservation="design") for tile in BOTH]
     made += [Broadcast(device, [CORE, (1, 4, "core")]) for _ in range(6)]

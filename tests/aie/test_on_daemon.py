@@ -24,6 +24,13 @@ slot = control.event(("mem", 3))
 slot.reserve(); counter.start(); slot.start(); control.start()
 """
 
+RESERVED_HOLDER = """
+from leasehold.aie import Device, PerfCounter
+counter = PerfCounter(Device(client), (1, 3, "mem"), reservation="design")
+counter.initialize(("core", 1), ("core", 2))
+counter.reserve(); counter.start()
+"""
+
 
 @pytest.fixture(scope="module")
 def array():
@@ -169,6 +176,35 @@ def test_a_revoked_object_does_not_start_and_can_be_reserved_anew(client, on_dae
         one.release()
         one.reserve()
         one.start()
+
+
+def test_what_was_set_aside_stands_after_its_holder_is_killed_and_after_a_restart(array, client, puppets):
+    design = [leasehold.Ids("perfcnt", [1], at=[MEM]), leasehold.Ids("bcast_channel", [7, 9], at=[MEM, CORE])]
+    client.reserve_claims("design", *design)
+    set_aside = totals(client)
+    for _ in range(2):
+        holder = puppets(array)
+        holder(RESERVED_HOLDER)
+        assert holder("counter.id, counter.channels") == [1, {"start": 7, "stop": 9}]
+        with KeepingDevice(client) as device:
+            with pytest.raises(Exhausted):
+                counter_of(device, reservation="design").reserve()
+            beside = counter_of(device)
+            beside.reserve()
+            assert (beside.id, beside.channels) == (0, {"start": 0, "stop": 1})
+        holder.kill()
+        until(lambda: totals(client) == set_aside)
+        array.kill()
+        array.start()
+    with KeepingDevice(client) as device:
+        counter = counter_of(device, reservation="design")
+        counter.reserve()
+        counter.free()
+        assert totals(client) == set_aside
+        counter.reserve()
+        counter.release()
+    assert totals(client) == {}
+    client.unreserve("design")
 
 
 def test_the_end_of_a_client_ends_its_objects(array, client):

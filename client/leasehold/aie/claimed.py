@@ -8,7 +8,8 @@ from itertools import product
 from math import prod
 from typing import cast
 
-from leasehold.aie.device import Device, Tile
+from leasehold.aie.array import Tile
+from leasehold.aie.device import Device
 from leasehold.aie.grants import Part
 from leasehold.aie.resource import Resource, State
 from leasehold.claims import Claim, Ids, Run, Site, Units

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, TypeGuard, cast
 
+from leasehold.aie.array import Tile
 from leasehold.aie.event import Event
 from leasehold.aie.grants import DaemonGrant, Grant, LocalGrant
 from leasehold.claims import Claim, Site, site_from
@@ -18,9 +19,6 @@ if TYPE_CHECKING:
     from leasehold.aie.resource import Resource
     from leasehold.client import Client
     from leasehold.local import Manager
-
-# A tile's module: column, row (0 is the shim), and ``core``, ``mem`` or ``pl``.
-Tile = tuple[int, int, str]
 
 # Where a driver writes registers: told ``"start"`` or ``"stop"`` and which object, before its state changes.
 OnProgram = Callable[[str, "Resource"], object]
@@ -97,6 +95,11 @@ class Device:
     def modules(self, tile: Tile) -> tuple[Tile, ...]:
         """All modules of the tile that one of them belongs to, ``mem`` before ``core``."""
         return tuple(self._modules[tile[:2]])
+
+    def open_modules(self) -> list[Tile]:
+        """All modules of the array whose clock runs now."""
+        (card,) = (one for one in self._manager.cards() if one.id == self.card)
+        return sorted(self.sites(CHANNEL_POOL) - set(card.gated_sites))
 
     def event(self, tile: Tile, stem: str) -> Event:
         """The event that the driver calls ``XAIE_EVENT_`` and ``stem``, with the module behind it."""

@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from leasehold.aie.array import Tile
 from leasehold.aie.claimed import ClaimedResource, Plan
-from leasehold.aie.device import Device, Tile
+from leasehold.aie.device import Device
 from leasehold.aie.event import EventLike, event_of
 from leasehold.aie.grants import Part
 from leasehold.claims import Ids, Site

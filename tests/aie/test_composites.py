@@ -1,6 +1,7 @@
 """What needs several units: it is one lease, granted as one, given back as one, and nothing of it is ever left."""
 
 import random
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
 import pytest
@@ -323,3 +324,23 @@ def test_whatever_is_done_the_bits_are_those_of_the_objects(manager, device, see
                 assert held(manager, pool, tile) == mine
     device.close()
     assert manager.leases() == []
+
+
+def test_many_threads_may_use_one_device(manager, device):
+    """Sixteen counters and their channels for eight threads: whoever is refused has nothing, and nothing is left."""
+
+    def use(number: int) -> int:
+        done = 0
+        with counter_of(device, BOTH[number % 2], LOCK, ACTIVE, cross_module=True) as counter:
+            for _ in range(25):
+                with suppress(Exhausted):
+                    counter.reserve()
+                    counter.start()
+                    counter.stop()
+                    counter.release()
+                    done += 1
+        return done
+
+    with ThreadPoolExecutor(8) as threads:
+        assert sum(threads.map(use, range(8))) > 0
+    assert totals(manager) == {}

@@ -24,6 +24,17 @@ slot = control.event(("mem", 3))
 slot.reserve(); counter.start(); slot.start(); control.start()
 """
 
+FORKING = """
+pid = os.fork()
+if not pid:
+    try:
+        event.start()
+        device.close()
+        os._exit(told != ["start"] or event.state is not State.INITIALIZED)
+    finally:
+        os._exit(2)
+status = os.waitpid(pid, 0)[1]
+"""
 RESERVED_HOLDER = """
 from leasehold.aie import Device, PerfCounter
 counter = PerfCounter(Device(client), (1, 3, "mem"), reservation="design")
@@ -205,6 +216,43 @@ def test_what_was_set_aside_stands_after_its_holder_is_killed_and_after_a_restar
         counter.release()
     assert totals(client) == {}
     client.unreserve("design")
+
+
+def test_the_registers_of_lost_units_are_left_alone(client):
+    told = []
+    with KeepingDevice(client, on_program=lambda action, one: told.append((action, str(one)))) as device:
+        lost, kept = counter_of(device), counter_of(device)
+        first, second = GroupEvent(device, CORE, 2), GroupEvent(device, CORE, 2)
+        for handle in (first, second):
+            handle.initialize(1)
+        for one in (lost, kept, first):
+            one.reserve()
+            one.start()
+        for one in (lost, first):
+            client.revoke(one.lease_id, notice=0)
+        until(lambda: len(client.leases()) == 1)
+        lost.close()
+        second.reserve()
+        second.start()
+        assert (second.lease_id != first.lease_id, held(client, "group_event", CORE)) == (True, {2})
+        first.close()
+        second.stop()
+        second.release()
+        kept.stop()
+    started = [("start", str(one)) for one in (lost, kept, first, second)]
+    assert told == [*started, ("stop", str(second)), ("stop", str(kept))]
+
+
+def test_a_forked_child_that_leaves_the_block_stops_and_ends_nothing_of_its_parents(array, client, puppets):
+    holder = puppets(array)
+    holder("from leasehold.aie import *; told = []")
+    holder("device = Device(client, on_program=lambda action, one: told.append(action))")
+    holder("event = UserEvent(device, (1, 3, 'core')); event.reserve(); event.start()")
+    holder(FORKING)
+    assert holder("status, told, event.is_running") == [0, ["start"], True]
+    assert held(client, "user_event", CORE) == {0}
+    holder("device.close()")
+    assert holder("told") == ["start", "stop"]
 
 
 def test_the_end_of_a_client_ends_its_objects(array, client):

@@ -86,7 +86,7 @@ class ClaimedResource(Resource):
     def _take(self, plan: Plan, part: Part | None) -> None:
         """Becomes reserved with what ``plan`` got; None where it claimed nothing. Raises nothing."""
         self._part = part
-        self._state = State.RESERVED
+        self._become_reserved()
 
     # What they share.
 
@@ -103,6 +103,9 @@ class ClaimedResource(Resource):
         """Becomes initialized: its units are back. Raises nothing."""
         self._part = None
         self._state = State.INITIALIZED
+
+    def _is_held(self) -> bool:
+        return self._part is not None and self._part.grant.is_held
 
     def _check_held(self) -> None:
         self._held_part("start").grant.check()

@@ -344,3 +344,20 @@ def test_many_threads_may_use_one_device(manager, device):
     with ThreadPoolExecutor(8) as threads:
         assert sum(threads.map(use, range(8))) > 0
     assert totals(manager) == {}
+
+
+def test_an_interruption_between_the_grant_and_its_members_leaves_nothing(manager, device, monkeypatch):
+    """As by Ctrl-C, when the first of three has its part already."""
+    members = [counter_of(device, MEM), trace_of(device, CORE), GroupEvent(device, CORE, 1)]
+    members[2].initialize(1)
+
+    def interrupted(plan, part):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(members[1], "_take", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        leasehold.aie.ResourceGroup(members).reserve()
+    assert ([one.state for one in members], totals(manager)) == ([State.INITIALIZED] * 3, {})
+    monkeypatch.undo()
+    leasehold.aie.ResourceGroup(members).reserve()
+    assert len(manager.leases()) == 1

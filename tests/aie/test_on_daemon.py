@@ -1,5 +1,7 @@
 """The same objects on a daemon: other processes, death, restarts, revocation."""
 
+import os
+
 import pytest
 
 import leasehold
@@ -7,7 +9,7 @@ from leasehold import Exhausted, Held, LeaseLost
 from leasehold.aie import Broadcast, GroupEvent, PerfCounter, ResourceGroup, State, TraceControl, UserEvent, WrongState
 from support.aie import CORE, MEM, KeepingDevice, held, totals
 from support.daemon import Daemon
-from support.puppet import Puppets
+from support.puppet import STRANGER_UID, Puppets
 from support.waiting import until
 
 ACTIVE, LOCK = ("core", "ACTIVE_CORE"), ("mem", "LOCK_0_ACQ_MEM")
@@ -266,3 +268,19 @@ def test_the_end_of_a_client_ends_its_objects(array, client):
         counter.start()
     counter.close()
     assert counter.state is State.INITIALIZED
+
+
+@pytest.mark.root
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become a second user")
+def test_another_users_object_gets_nothing_of_a_reservation(array, client, puppets):
+    client.reserve_claims("design", leasehold.Ids("user_event", [1], at=[CORE]))
+    stranger = puppets(array, uid=STRANGER_UID, imports="from leasehold.aie import Device, State, UserEvent")
+    stranger("device = Device(client)")
+    stranger("by_name = UserEvent(device, (1, 3, 'core'), reservation='design')")
+    stranger("by_id = UserEvent(device, (1, 3, 'core')); by_id.set_preferred_id(1, is_static=True)")
+    stranger("plain = UserEvent(device, (1, 3, 'core')); plain.reserve()")
+    assert stranger.fault("by_name.reserve()") == "NotOwner"
+    assert stranger.fault("by_id.reserve()") == "NotOwner"
+    assert stranger("[one.is_reserved for one in (by_name, by_id)], plain.id") == [[False, False], 0]
+    stranger("device.close()")
+    client.unreserve("design")

@@ -182,6 +182,17 @@ def test_the_slots_of_a_reserved_trace_unit_take_reserved_channels_and_go_back_w
     assert totals(manager) == {}
 
 
+def test_a_preferred_id_is_one_of_the_reservation(manager, device):
+    manager.reserve_claims("design", leasehold.Ids("user_event", [1, 2], at=[CORE]))
+    event = UserEvent(device, CORE, reservation="design")
+    event.set_preferred_id(3)
+    with pytest.raises(Invalid):
+        event.reserve()
+    event.set_preferred_id(2)
+    event.reserve()
+    assert (event.id, event.is_prereserved) == (2, True)
+
+
 def test_a_whole_reservation_can_be_a_broadcast_everywhere(manager, device):
     manager.reserve_claims("design", leasehold.Common("bcast_channel"))
     channel = Broadcast(device, reservation="design")

@@ -1,8 +1,10 @@
 """Which card a device is of, how modules are named, and that the package is light."""
 
+import os
 import re
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -120,6 +122,26 @@ def test_a_gated_tile_is_left_out_of_the_whole_array_and_refused_on_a_path(manag
         channel.reserve()
         assert (len(channel.tiles), (1, 8, "mem") in channel.tiles) == (848, False)
     assert (held(manager, "bcast_channel", CORE), held(manager, "bcast_channel", (1, 8, "core"))) == ({0, 9}, set())
+
+
+def test_a_child_forked_while_another_thread_has_its_turn_waits_for_nobody(device):
+    """The other thread is not in the child, and would never let go."""
+    has_lock, may_end = threading.Event(), threading.Event()
+
+    def hold():
+        with device.lock:
+            has_lock.set()
+            may_end.wait()
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    has_lock.wait()
+    child = os.fork()
+    if not child:
+        os._exit(0 if device.lock.acquire(blocking=False) else 1)
+    may_end.set()
+    holder.join()
+    assert os.waitpid(child, 0)[1] == 0
 
 
 def test_the_package_is_light_and_has_all_its_names():

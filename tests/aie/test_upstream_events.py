@@ -321,6 +321,15 @@ def test_pc_pc_range(device):
         ranges[2].configure(8, 4)
 
 
+def test_pc_pc_range_begins_at_an_even_event(device):
+    single, two = PCEvent(device, CORE), PCRange(device, CORE)
+    assert reserve_all([single, two]) == [0, 2]
+    two.release()
+    two.set_preferred_id(1)
+    with pytest.raises(Invalid, match="multiple of 2"):
+        two.reserve()
+
+
 # ss and userevent
 
 

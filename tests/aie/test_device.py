@@ -124,6 +124,7 @@ def test_a_gated_tile_is_left_out_of_the_whole_array_and_refused_on_a_path(manag
     assert (held(manager, "bcast_channel", CORE), held(manager, "bcast_channel", (1, 8, "core"))) == ({0, 9}, set())
 
 
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")  # of forking with threads, which is the point
 def test_a_child_forked_while_another_thread_has_its_turn_waits_for_nobody(device):
     """The other thread is not in the child, and would never let go."""
     has_lock, may_end = threading.Event(), threading.Event()

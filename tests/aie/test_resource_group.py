@@ -155,6 +155,16 @@ def test_a_group_runs_and_ends_as_one(manager, device):
     for end in (group.free, group.release):
         with pytest.raises(WrongState):
             end()
+    first, second = group
+    second.stop()
+    for end in (group.free, group.release):
+        with pytest.raises(WrongState):
+            end()
+    first.stop()
+    second.start()
+    for end in (group.free, group.release):
+        with pytest.raises(WrongState):
+            end()
     assert totals(manager) == {"user_event": (2, 4)}
     group.stop()
     group.free()

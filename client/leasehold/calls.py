@@ -1,6 +1,7 @@
 """Requests out of what users say. Shared by the blocking and the ``await`` client."""
 
 import math
+import os
 from collections.abc import Iterable, Mapping, Sequence
 
 from google.protobuf.duration_pb2 import Duration
@@ -127,9 +128,16 @@ def reserve_request(
     )
 
 
-def whole_pools(found: Sequence[types_pb2.Reservation], key: str) -> list[str]:
-    """The pools of a reservation that is to be claimed whole: that of the name ``key``, else of that content hash."""
-    chosen = next((one for one in found if one.name == key), found[0] if found else types_pb2.Reservation())
+def whole_pools(found: Sequence[types_pb2.Reservation], key: str, card: str | None) -> list[str]:
+    """The pools of a reservation that is to be claimed whole, which the daemon will choose as this does.
+
+    It is this user's own rather than another's, and of the name ``key`` rather than of that content hash.
+    """
+    uid = os.geteuid()
+    here = [one for one in found if card in {None, one.card}]
+    if not here:
+        return []
+    chosen = min(here, key=lambda one: (one.owner_uid != uid, not (one.shared or one.owner_uid < 0), one.name != key))
     return [pool.pool for pool in chosen.pools if pool.unit_count]
 
 

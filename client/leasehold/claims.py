@@ -88,9 +88,11 @@ def claims_to(
     ``reserved_pools`` is.
 
     Raises:
-        Invalid: a value that no claim can have.
+        Invalid: a value that no claim can have; a reservation from which nothing is to come.
     """
     messages = [_claim_to(claim) for claim in claims]
+    if messages and reservation and memory is None and all(count is None for count in counts.values()):
+        raise Invalid(f"nothing comes from reservation {reservation!r}: name it in the claims, or leave them out")
     if memory is not None:
         messages.append(_claim_to(Run("memory", size=memory, reservation=reservation)))
     for pool, count in counts.items():

@@ -14,7 +14,7 @@ from leasehold.card import ReservationInfo, reservation_info_from
 from leasehold.claims import Claim
 from leasehold.errors import Invalid, LeaseholdError
 from leasehold.reservable import manifest_of
-from leasehold.statistics import SiteCounts, count_sites
+from leasehold.statistics import SiteCounts, count_sites, names_with
 from rmapi.v1 import resource_manager_pb2 as pb
 from rmapi.v1 import types_pb2
 
@@ -119,9 +119,9 @@ class ReservationCalls(ABC):
             Invalid: no such card or pool.
         """
         response: pb.GetBitmapResponse = self._read("GetBitmap", pb.GetBitmapRequest(card=card or "", pool=pool))
-        names = [one.name for one in self.reservation_messages() if pool in {mine.pool for mine in one.pools}]
-        reserved = [one for name in names for one in self.reservation_messages(name, with_units=True)]
-        return count_sites(response.bitmap, self.lease_messages(pool), reserved)
+        names = names_with(self.reservation_messages(), pool)
+        found = [one for name in names for one in self.reservation_messages(name, with_units=True) if one.name == name]
+        return count_sites(response.bitmap, self.lease_messages(pool), found)
 
     # AI Engine arrays.
 

@@ -152,10 +152,10 @@ class Servicer(pb_grpc.ResourceManagerServiceServicer):
     @_refusals_told
     async def Reserve(self, request: pb.ReserveRequest, context: Context) -> pb.ReserveResponse:
         """Sets units aside under a name."""
-        found, existed = await self.engine.reservations.reserve(requests.reserve_wish(request, self._asker(context)))
+        asker = self._asker(context)
+        found, existed = self.engine.reservations.reserve(requests.reserve_wish(request, asker))
         message = convert.reservation_to(found, self.engine.ledger.cards[found.spec.card])
-        revision = self.engine.store.synced.revision
-        return pb.ReserveResponse(reservation=message, existed=existed, revision=revision)
+        return pb.ReserveResponse(reservation=message, existed=existed, revision=await self.engine.synced())
 
     @_refusals_told
     async def Unreserve(self, request: pb.UnreserveRequest, context: Context) -> pb.UnreserveResponse:
@@ -166,8 +166,8 @@ class Servicer(pb_grpc.ResourceManagerServiceServicer):
     @_refusals_told
     async def GateSites(self, request: pb.GateSitesRequest, context: Context) -> pb.GateSitesResponse:
         """Says which sites have their clock off."""
-        card, sites = self._views.card_named(request.card), [SiteName(site) for site in request.sites]
-        await self.engine.reservations.gate(card.id, sites, self._asker(context))
+        asker, card = self._asker(context), self._views.card_named(request.card)
+        await self.engine.reservations.gate(card.id, [SiteName(site) for site in request.sites], asker)
         return pb.GateSitesResponse(revision=self.engine.store.synced.revision)
 
     # What only reads.

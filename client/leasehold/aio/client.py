@@ -6,7 +6,7 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 import grpc
 
@@ -19,15 +19,13 @@ from leasehold.base_client import BaseClient
 from leasehold.card import Card, LeaseInfo, ReservationInfo, card_from, lease_info_from, reservation_info_from
 from leasehold.channel import CALL_S, FORGO_S, OPTIONS, Attempts, SessionUnknown, target
 from leasehold.claims import Claim
-from leasehold.errors import Closed, LeaseholdError, LeaseLost, NotFound, NotOwner, Refused
+from leasehold.errors import Closed, Invalid, LeaseholdError, LeaseLost, NotFound, NotOwner, Refused
 from leasehold.forks import calls_under_way
 from leasehold.reservable import manifest_of
+from leasehold.statistics import SiteCounts, count_sites, names_with
 from rmapi.v1 import resource_manager_pb2 as pb
 from rmapi.v1 import resource_manager_pb2_grpc as pb_grpc
 from rmapi.v1 import types_pb2
-
-if TYPE_CHECKING:
-    pass
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -74,7 +72,7 @@ class Client(BaseClient):
         all_counts = {"cores": cores, "streams": streams, **counts}
         reserved_pools: list[str] = []
         if reservation and calls.is_whole(claims, memory, all_counts):
-            reserved_pools = calls.whole_pools(await self._reservation_messages(reservation), reservation)
+            reserved_pools = calls.whole_pools(await self._reservation_messages(reservation), reservation, card)
         request = calls.acquire_request(
             next(self._request_ids),
             claims,
@@ -109,12 +107,15 @@ class Client(BaseClient):
 
     async def leases(self, pool: str = "") -> list[LeaseInfo]:
         """All live leases of all processes, oldest first; only those with units of ``pool`` where it is given."""
-        request, leases = pb.ListLeasesRequest(pool=pool), []
+        return [lease_info_from(message) for message in await self._lease_messages(pool)]
+
+    async def _lease_messages(self, pool: str) -> list[types_pb2.Lease]:
+        request, found = pb.ListLeasesRequest(pool=pool), list[types_pb2.Lease]()
         while True:
             page: pb.ListLeasesResponse = await self._call("ListLeases", request, needs_session=False)
-            leases += [lease_info_from(message) for message in page.leases]
+            found += page.leases
             if not page.next_page_token:
-                return leases
+                return found
             request.page_token = page.next_page_token
 
     async def reserve(
@@ -174,18 +175,29 @@ class Client(BaseClient):
         """The reservations of a name or content hash, or all, in the order of their names."""
         return [reservation_info_from(one) for one in await self._reservation_messages(key)]
 
+    async def statistics(self, pool: str, card: str | None = None) -> list[SiteCounts]:
+        """How much of a pool is free, held and reserved at each of its sites; see ``leasehold.Client.statistics``."""
+        request = pb.GetBitmapRequest(card=card or "", pool=pool)
+        bitmap: pb.GetBitmapResponse = await self._call("GetBitmap", request, needs_session=False)
+        found: list[types_pb2.Reservation] = []
+        for name in names_with(await self._reservation_messages(), pool):
+            found += [one for one in await self._reservation_messages(name, with_units=True) if one.name == name]
+        return count_sites(bitmap.bitmap, await self._lease_messages(pool), found)
+
     async def _array_shape(self, card: str | None) -> ArrayShape:
-        cards = [one for one in await self.cards() if card in {None, one.id}]
+        first = next((one for one in await self.cards() if card in {None, one.id}), None)
+        if first is None:
+            raise Invalid(f"there is no card {card!r}", facts={"card": card or ""})
         requests = [
-            pb.GetBitmapRequest(card=card or "", pool=pool.name)
-            for pool in (cards[0].pools if cards else ())
-            if pool.name in RESOURCE_TYPES
+            pb.GetBitmapRequest(card=first.id, pool=pool.name) for pool in first.pools if pool.name in RESOURCE_TYPES
         ]
         bitmaps = [await self._call("GetBitmap", request, needs_session=False) for request in requests]
         return ArrayShape.of(pool_shape_of(one.bitmap) for one in bitmaps)
 
-    async def _reservation_messages(self, key: str) -> Sequence[types_pb2.Reservation]:
-        request = pb.ListReservationsRequest(key=key)
+    async def _reservation_messages(
+        self, key: str = "", *, with_units: bool = False
+    ) -> Sequence[types_pb2.Reservation]:
+        request = pb.ListReservationsRequest(key=key, with_units=with_units)
         response: pb.ListReservationsResponse = await self._call("ListReservations", request, needs_session=False)
         return response.reservations
 

@@ -204,14 +204,16 @@ class Model:
     def _is_same(self, wish: ReserveWish, name: str) -> bool:
         one = self.reservations[name]
         is_complete = all(self.reserved.get(spot) == name for spot in one.made)
-        is_renewed = wish.replaces and name == wish.name and not (is_complete and one.is_shared == wish.is_shared)
-        return (
+        is_such = (
             wish.content_hash not in {"", None}
             and (one.content_hash, one.owner_uid) == (wish.content_hash, wish.asker.holder.uid)
             and wish.card in {None, one.card}
             and wish.profile in {"", self.profiles[one.card]}
-            and not is_renewed
         )
+        if not (is_such and wish.replaces and name == wish.name):
+            return is_such
+        placement = Placement(self, one.card, wish.asker, freed=set())
+        return is_complete and one.is_shared == wish.is_shared and not placement.asks_other(wish.claims, one.made)
 
     def must_own(self, spots: set[Spot], asker: Asker) -> None:
         for spot in spots & self.reserved.keys():

@@ -1,8 +1,9 @@
 """Where the model puts the claims of a request: unit by unit, one choice of alternatives on one card at a time."""
 
+from collections import Counter
 from fractions import Fraction
 
-from rm.core.claims import Asker, Common, Ids, PlainClaim, Run, Units, Whole
+from rm.core.claims import Asker, Claim, Common, FirstOf, Ids, PlainClaim, Run, Units, Whole
 from rm.core.pool import PoolSpec
 from support.books import Spots
 from support.model_words import EXHAUSTED, HELD, INVALID, Part, Refused, Spot, sites_of, units_at
@@ -103,6 +104,20 @@ class Placement:
             case Units():
                 count = Fraction(claim.count)
         return count * spec.slices_per_unit
+
+    def asks_other(self, claims: tuple[Claim, ...], mine: set[Spot]) -> bool:
+        """Whether claims want other units than ``mine``, or more or fewer of them; alternatives may have been any."""
+        wanted: Counter[tuple[str, int]] = Counter()
+        for claim in claims:
+            if isinstance(claim, FirstOf):
+                return False
+            self._check(claim)
+            if isinstance(claim, Ids) and not set(self._named(claim)) <= mine:
+                return True
+            sites = self._sites(claim)
+            for site in dict.fromkeys(sites) if isinstance(claim, Common) else sites:
+                wanted[claim.pool, site] += int(self._bits_a_site(claim))
+        return wanted != Counter((pool, site) for _, pool, site, _ in mine)
 
     # Where it goes.
 

@@ -1,5 +1,6 @@
 """Where the model puts the claims of a request: unit by unit, one choice of alternatives on one card at a time."""
 
+from collections import Counter
 from fractions import Fraction
 
 from rm.core.claims import Asker, Common, Ids, PlainClaim, Run, Units, Whole
@@ -29,6 +30,15 @@ class Placement:
                 if type(claim) in kinds:
                     parts[index] = (claim.pool, self._spots(claim))
         return [parts[index] for index in range(len(claims))]
+
+    def asked(self, claim: PlainClaim) -> tuple[Counter[tuple[str, int]], set[Spot]]:
+        """How many bits a claim wants by pool and site, and which it names."""
+        self._check(claim)
+        sites = self._sites(claim)
+        asked: Counter[tuple[str, int]] = Counter()
+        for site in set(sites) if isinstance(claim, Common) else sites:
+            asked[claim.pool, site] += int(self._bits_a_site(claim))
+        return asked, set(self._named(claim)) if isinstance(claim, Ids) else set()
 
     # What no wait can heal.
 
@@ -212,10 +222,10 @@ class Placement:
 
     def _reservation(self, key: str) -> str:
         here = {name: kept for name, kept in self.model.reservations.items() if kept.card == self.card}
-        if key in here:
-            return key
-        same = [name for name, kept in here.items() if kept.content_hash == key]
+        same = [name for name, kept in here.items() if key in {name, kept.content_hash}]
+        same.sort(key=lambda name: name != key)
+        own = [name for name in same if here[name].owner_uid == self.asker.holder.uid]
         usable = [name for name in same if self.model.is_usable(name, self.asker)]
         if not same:
             raise Refused(INVALID)
-        return (usable or same)[0]
+        return (own or usable or same)[0]

@@ -50,7 +50,7 @@ def acquire_request(
         raise Invalid(f"priorities are not served yet: leave out priority={priority}")
     request = pb.AcquireRequest(
         request_id=request_id,
-        claims=claims_to(claims, memory, counts, reservation, reserved_pools),
+        claims=claims_to(claims, memory, counts, _text(reservation, "a reservation", least=0), reserved_pools),
         card="" if card is None else _text(card, "a card"),
         label=_text(label, "a label", least=0),
     )

@@ -1,6 +1,7 @@
 """What needs several units: it is one lease, granted as one, given back as one, and nothing of it is ever left."""
 
 import random
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
 import pytest
@@ -19,7 +20,7 @@ from leasehold.aie import (
     WrongState,
 )
 from rm.core import limits
-from support.aie import BOTH, CORE, MEM, SHIM, held, reserved, set_aside, totals
+from support.aie import BOTH, CORE, MEM, SHIM, held, reserved, totals
 
 ACTIVE, LOCK = ("core", "ACTIVE_CORE"), ("mem", "LOCK_0_ACQ_MEM")
 
@@ -132,8 +133,7 @@ def test_a_tile_of_one_module_has_nothing_to_fall_back_to(manager, device):
 
 
 def test_counter_and_channels_come_from_the_reservation(manager, device):
-    set_aside(
-        manager,
+    manager.reserve_claims(
         "design",
         leasehold.Ids("perfcnt", [1], at=[MEM]),
         leasehold.Ids("bcast_channel", [7, 9], at=BOTH),
@@ -148,7 +148,7 @@ def test_counter_and_channels_come_from_the_reservation(manager, device):
 
 def test_a_reservation_without_the_channels_gives_nothing(manager, device):
     """A channel from the pool would not be what was compiled."""
-    set_aside(manager, "design", leasehold.Ids("perfcnt", [1], at=[MEM]))
+    manager.reserve_claims("design", leasehold.Ids("perfcnt", [1], at=[MEM]))
     before = totals(manager)
     counter = counter_of(device, MEM, reservation="design")
     with pytest.raises(leasehold.Refused):
@@ -158,8 +158,8 @@ def test_a_reservation_without_the_channels_gives_nothing(manager, device):
 
 
 def test_the_slots_of_a_reserved_trace_unit_take_reserved_channels_and_go_back_with_it(manager, device):
-    set_aside(
-        manager, "design", leasehold.Units("trace_ctrl", 1, at=[CORE]), leasehold.Ids("bcast_channel", [4, 5], at=BOTH)
+    manager.reserve_claims(
+        "design", leasehold.Units("trace_ctrl", 1, at=[CORE]), leasehold.Ids("bcast_channel", [4, 5], at=BOTH)
     )
     before = totals(manager)
     control = trace_of(device, CORE, LOCK, ACTIVE, reservation="design")
@@ -182,8 +182,19 @@ def test_the_slots_of_a_reserved_trace_unit_take_reserved_channels_and_go_back_w
     assert totals(manager) == {}
 
 
+def test_a_preferred_id_is_one_of_the_reservation(manager, device):
+    manager.reserve_claims("design", leasehold.Ids("user_event", [1, 2], at=[CORE]))
+    event = UserEvent(device, CORE, reservation="design")
+    event.set_preferred_id(3)
+    with pytest.raises(Invalid):
+        event.reserve()
+    event.set_preferred_id(2)
+    event.reserve()
+    assert (event.id, event.is_prereserved) == (2, True)
+
+
 def test_a_whole_reservation_can_be_a_broadcast_everywhere(manager, device):
-    set_aside(manager, "design", leasehold.Common("bcast_channel"))
+    manager.reserve_claims("design", leasehold.Common("bcast_channel"))
     channel = Broadcast(device, reservation="design")
     plain = Broadcast(device)
     plain.reserve()
@@ -302,7 +313,9 @@ def test_a_group_event_of_another_device_is_held(manager, device):
 @pytest.mark.parametrize("seed", range(4))
 def test_whatever_is_done_the_bits_are_those_of_the_objects(manager, device, seed):
     dice = random.Random(seed)
-    set_aside(manager, "design", leasehold.Ids("perfcnt", [1], at=BOTH), leasehold.Ids("bcast_channel", [3], at=BOTH))
+    manager.reserve_claims(
+        "design", leasehold.Ids("perfcnt", [1], at=BOTH), leasehold.Ids("bcast_channel", [3], at=BOTH)
+    )
     made = [counter_of(device, tile, dice.choice([ACTIVE, LOCK]), ACTIVE, cross_module=True) for tile in BOTH * 3]
     made += [counter_of(device, tile, reservation="design") for tile in BOTH]
     made += [Broadcast(device, [CORE, (1, 4, "core")]) for _ in range(6)]
@@ -322,3 +335,40 @@ def test_whatever_is_done_the_bits_are_those_of_the_objects(manager, device, see
                 assert held(manager, pool, tile) == mine
     device.close()
     assert manager.leases() == []
+
+
+def test_many_threads_may_use_one_device(manager, device):
+    """Sixteen counters and their channels for eight threads: whoever is refused has nothing, and nothing is left."""
+
+    def use(number: int) -> int:
+        done = 0
+        with counter_of(device, BOTH[number % 2], LOCK, ACTIVE, cross_module=True) as counter:
+            for _ in range(25):
+                with suppress(Exhausted):
+                    counter.reserve()
+                    counter.start()
+                    counter.stop()
+                    counter.release()
+                    done += 1
+        return done
+
+    with ThreadPoolExecutor(8) as threads:
+        assert sum(threads.map(use, range(8))) > 0
+    assert totals(manager) == {}
+
+
+def test_an_interruption_between_the_grant_and_its_members_leaves_nothing(manager, device, monkeypatch):
+    """As by Ctrl-C, when the first of three has its part already."""
+    members = [counter_of(device, MEM), trace_of(device, CORE), GroupEvent(device, CORE, 1)]
+    members[2].initialize(1)
+
+    def interrupted(plan, part):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(members[1], "_take", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        leasehold.aie.ResourceGroup(members).reserve()
+    assert ([one.state for one in members], totals(manager)) == ([State.INITIALIZED] * 3, {})
+    monkeypatch.undo()
+    leasehold.aie.ResourceGroup(members).reserve()
+    assert len(manager.leases()) == 1

@@ -1,5 +1,7 @@
 """The same objects on a daemon: other processes, death, restarts, revocation."""
 
+import os
+
 import pytest
 
 import leasehold
@@ -7,7 +9,7 @@ from leasehold import Exhausted, Held, LeaseLost
 from leasehold.aie import Broadcast, GroupEvent, PerfCounter, ResourceGroup, State, TraceControl, UserEvent, WrongState
 from support.aie import CORE, MEM, KeepingDevice, held, totals
 from support.daemon import Daemon
-from support.puppet import Puppets
+from support.puppet import STRANGER_UID, Puppets
 from support.waiting import until
 
 ACTIVE, LOCK = ("core", "ACTIVE_CORE"), ("mem", "LOCK_0_ACQ_MEM")
@@ -22,6 +24,24 @@ everywhere = Broadcast(device)
 counter.reserve(); control.reserve(); everywhere.reserve()
 slot = control.event(("mem", 3))
 slot.reserve(); counter.start(); slot.start(); control.start()
+"""
+
+FORKING = """
+pid = os.fork()
+if not pid:
+    try:
+        event.start()
+        device.close()
+        os._exit(told != ["start"] or event.state is not State.INITIALIZED)
+    finally:
+        os._exit(2)
+status = os.waitpid(pid, 0)[1]
+"""
+RESERVED_HOLDER = """
+from leasehold.aie import Device, PerfCounter
+counter = PerfCounter(Device(client), (1, 3, "mem"), reservation="design")
+counter.initialize(("core", 1), ("core", 2))
+counter.reserve(); counter.start()
 """
 
 
@@ -171,6 +191,72 @@ def test_a_revoked_object_does_not_start_and_can_be_reserved_anew(client, on_dae
         one.start()
 
 
+def test_what_was_set_aside_stands_after_its_holder_is_killed_and_after_a_restart(array, client, puppets):
+    design = [leasehold.Ids("perfcnt", [1], at=[MEM]), leasehold.Ids("bcast_channel", [7, 9], at=[MEM, CORE])]
+    client.reserve_claims("design", *design)
+    set_aside = totals(client)
+    for _ in range(2):
+        holder = puppets(array)
+        holder(RESERVED_HOLDER)
+        assert holder("counter.id, counter.channels") == [1, {"start": 7, "stop": 9}]
+        with KeepingDevice(client) as device:
+            with pytest.raises(Exhausted):
+                counter_of(device, reservation="design").reserve()
+            beside = counter_of(device)
+            beside.reserve()
+            assert (beside.id, beside.channels) == (0, {"start": 0, "stop": 1})
+        holder.kill()
+        until(lambda: totals(client) == set_aside)
+        array.kill()
+        array.start()
+    with KeepingDevice(client) as device:
+        counter = counter_of(device, reservation="design")
+        counter.reserve()
+        counter.free()
+        assert totals(client) == set_aside
+        counter.reserve()
+        counter.release()
+    assert totals(client) == {}
+    client.unreserve("design")
+
+
+def test_the_registers_of_lost_units_are_left_alone(client):
+    told = []
+    with KeepingDevice(client, on_program=lambda action, one: told.append((action, str(one)))) as device:
+        lost, kept = counter_of(device), counter_of(device)
+        first, second = GroupEvent(device, CORE, 2), GroupEvent(device, CORE, 2)
+        for handle in (first, second):
+            handle.initialize(1)
+        for one in (lost, kept, first):
+            one.reserve()
+            one.start()
+        for one in (lost, first):
+            client.revoke(one.lease_id, notice=0)
+        until(lambda: len(client.leases()) == 1)
+        lost.close()
+        second.reserve()
+        second.start()
+        assert (second.lease_id != first.lease_id, held(client, "group_event", CORE)) == (True, {2})
+        first.close()
+        second.stop()
+        second.release()
+        kept.stop()
+    started = [("start", str(one)) for one in (lost, kept, first, second)]
+    assert told == [*started, ("stop", str(second)), ("stop", str(kept))]
+
+
+def test_a_forked_child_that_leaves_the_block_stops_and_ends_nothing_of_its_parents(array, client, puppets):
+    holder = puppets(array)
+    holder("from leasehold.aie import *; told = []")
+    holder("device = Device(client, on_program=lambda action, one: told.append(action))")
+    holder("event = UserEvent(device, (1, 3, 'core')); event.reserve(); event.start()")
+    holder(FORKING)
+    assert holder("status, told, event.is_running") == [0, ["start"], True]
+    assert held(client, "user_event", CORE) == {0}
+    holder("device.close()")
+    assert holder("told") == ["start", "stop"]
+
+
 def test_the_end_of_a_client_ends_its_objects(array, client):
     with array.connect() as other:
         counter = counter_of(KeepingDevice(other))
@@ -182,3 +268,19 @@ def test_the_end_of_a_client_ends_its_objects(array, client):
         counter.start()
     counter.close()
     assert counter.state is State.INITIALIZED
+
+
+@pytest.mark.root
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become a second user")
+def test_another_users_object_gets_nothing_of_a_reservation(array, client, puppets):
+    client.reserve_claims("design", leasehold.Ids("user_event", [1], at=[CORE]))
+    stranger = puppets(array, uid=STRANGER_UID, imports="from leasehold.aie import Device, State, UserEvent")
+    stranger("device = Device(client)")
+    stranger("by_name = UserEvent(device, (1, 3, 'core'), reservation='design')")
+    stranger("by_id = UserEvent(device, (1, 3, 'core')); by_id.set_preferred_id(1, is_static=True)")
+    stranger("plain = UserEvent(device, (1, 3, 'core')); plain.reserve()")
+    assert stranger.fault("by_name.reserve()") == "NotOwner"
+    assert stranger.fault("by_id.reserve()") == "NotOwner"
+    assert stranger("[one.is_reserved for one in (by_name, by_id)], plain.id") == [[False, False], 0]
+    stranger("device.close()")
+    client.unreserve("design")

@@ -5,7 +5,7 @@ import pytest
 import leasehold
 from leasehold import Exhausted, Invalid
 from leasehold.aie import GroupEvent, PCRange, PerfCounter, ResourceGroup, State, TraceControl, UserEvent, WrongState
-from support.aie import CORE, MEM, KeepingDevice, held, reserved, set_aside, totals
+from support.aie import CORE, MEM, KeepingDevice, held, reserved, totals
 
 ACTIVE, LOCK = ("core", "ACTIVE_CORE"), ("mem", "LOCK_0_ACQ_MEM")
 
@@ -148,10 +148,20 @@ def test_where_one_cannot_start_those_that_were_started_are_stopped(manager):
 
 
 def test_a_group_runs_and_ends_as_one(manager, device):
-    set_aside(manager, "design", leasehold.Ids("user_event", [1, 2], at=[CORE, MEM]))
+    manager.reserve_claims("design", leasehold.Ids("user_event", [1, 2], at=[CORE, MEM]))
     group = ResourceGroup([UserEvent(device, tile, reservation="design") for tile in (CORE, MEM)])
     group.reserve()
     group.start()
+    for end in (group.free, group.release):
+        with pytest.raises(WrongState):
+            end()
+    first, second = group
+    second.stop()
+    for end in (group.free, group.release):
+        with pytest.raises(WrongState):
+            end()
+    first.stop()
+    second.start()
     for end in (group.free, group.release):
         with pytest.raises(WrongState):
             end()

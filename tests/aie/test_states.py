@@ -19,7 +19,7 @@ from leasehold.aie import (
     UserEvent,
     WrongState,
 )
-from support.aie import CORE, MEM, held, reserved, set_aside, totals
+from support.aie import CORE, MEM, held, reserved, totals
 
 ACTIVE = ("core", "ACTIVE_CORE")
 
@@ -115,7 +115,7 @@ def test_a_step_does_what_the_table_says(manager, device, state, step, after):
 
 @pytest.mark.parametrize("state", ["created", "initialized", "reserved", "running"])
 def test_what_was_set_aside_is_freed_where_it_does_not_run(manager, device, state):
-    set_aside(manager, "design", leasehold.Ids("perfcnt", [2], at=[CORE]))
+    manager.reserve_claims("design", leasehold.Ids("perfcnt", [2], at=[CORE]))
     counter = in_state(device, state, reservation="design")
     assert counter.is_prereserved
 
@@ -160,7 +160,7 @@ def test_every_kind_takes_its_units_from_a_reservation_and_frees_them_there(mana
     model.reserve()
     units = model.units
     model.release()
-    set_aside(manager, "design", *(leasehold.Ids(pool, [unit], at=[tile]) for pool, tile, unit in units))
+    manager.reserve_claims("design", *(leasehold.Ids(pool, [unit], at=[tile]) for pool, tile, unit in units))
     set_aside_totals = totals(manager)
 
     from_pool, from_design = ready(device, kind), ready(device, kind, reservation="design")
@@ -182,7 +182,7 @@ def test_every_kind_takes_its_units_from_a_reservation_and_frees_them_there(mana
 
 
 def test_leaving_the_block_keeps_the_reservation(manager, device):
-    set_aside(manager, "design", leasehold.Ids("user_event", [3], at=[MEM]))
+    manager.reserve_claims("design", leasehold.Ids("user_event", [3], at=[MEM]))
     with UserEvent(device, MEM, reservation="design") as event:
         event.reserve()
         event.start()
@@ -192,7 +192,7 @@ def test_leaving_the_block_keeps_the_reservation(manager, device):
 
 
 def test_an_id_that_was_set_aside_without_a_name_here_is_freed_too(manager, device):
-    set_aside(manager, "design", leasehold.Ids("user_event", [3], at=[MEM]))
+    manager.reserve_claims("design", leasehold.Ids("user_event", [3], at=[MEM]))
     event = UserEvent(device, MEM)
     event.set_preferred_id(3, is_static=True)
     event.reserve()
@@ -228,7 +228,7 @@ def test_a_preferred_id_is_that_one_or_refused(manager, device, unit, refusal):
 
 
 def test_another_users_reservation_is_not_given_to_the_pool_and_stays_held(manager, device, monkeypatch):
-    set_aside(manager, "design", leasehold.Ids("user_event", [3], at=[MEM]))
+    manager.reserve_claims("design", leasehold.Ids("user_event", [3], at=[MEM]))
     event = UserEvent(device, MEM, reservation="design")
     event.reserve()
 

@@ -7,7 +7,7 @@ import pytest
 
 import leasehold
 from leasehold import Exhausted, Invalid
-from leasehold.aie import Broadcast, PerfCounter, State, TraceControl, UserEvent, WrongState
+from leasehold.aie import Broadcast, PerfCounter, State, TraceControl, WrongState
 from leasehold.local import Manager
 from support.aie import BOTH, CORE, MEM, SHIM, held, taken, totals
 
@@ -301,22 +301,3 @@ def test_trace_negative_mem_tile(ml_manager, ml_device):
     with pytest.raises(Invalid):
         control.event(ACTIVE)
     assert taken(ml_manager, "trace_ctrl", (1, 2, "mem")) == {0}
-
-
-# rscs_stat
-
-
-def test_rscs_stat_rsc_basic(manager, device):
-    """What objects hold is counted by module and type; a group of ones own counts only its members."""
-    channel = Broadcast(device, [(1, 1, "core")])
-    channel.set_preferred_id(9)
-    group = leasehold.aie.ResourceGroup([channel])
-    assert group.counts() == {}
-    user = UserEvent(device, CORE)
-    user.reserve()
-    group.reserve()
-    assert group.counts() == {((1, 1, "mem"), "bcast_channel"): 1, ((1, 1, "core"), "bcast_channel"): 1}
-    assert held(manager, "bcast_channel", (1, 1, "core")) == {9}
-    assert set(device.resources()) == {channel, user}
-    group.release()
-    assert (group.counts(), user.is_reserved) == ({}, True)

@@ -10,13 +10,12 @@ from leasehold.aie import (
     GroupEvent,
     PCEvent,
     PCRange,
-    PerfCounter,
     State,
     StreamPortSelect,
     UserEvent,
     WrongState,
 )
-from support.aie import BOTH, CORE, MEM, SHIM, held, reserved, set_aside, taken, totals
+from support.aie import CORE, MEM, SHIM, held, taken, totals
 
 ACTIVE, LOCK = ("core", "ACTIVE_CORE"), ("mem", "LOCK_0_ACQ_MEM")
 
@@ -322,6 +321,15 @@ def test_pc_pc_range(device):
         ranges[2].configure(8, 4)
 
 
+def test_pc_pc_range_begins_at_an_even_event(device):
+    single, two = PCEvent(device, CORE), PCRange(device, CORE)
+    assert reserve_all([single, two]) == [0, 2]
+    two.release()
+    two.set_preferred_id(1)
+    with pytest.raises(Invalid, match="multiple of 2"):
+        two.reserve()
+
+
 # ss and userevent
 
 
@@ -373,26 +381,3 @@ def test_userevent_basic_mem_tile(ml_device, tile):
     assert reserve_all(events[:2]) == [0, 1]
     with pytest.raises(Exhausted):
         events[2].reserve()
-
-
-# rscs_stat
-
-
-def test_rscs_stat_rsc_default_groups(manager, device):
-    """What was compiled: a counter of two tiles, and a channel everywhere. Then a run that takes more beside it."""
-    core_1, core_2 = (1, 1, "core"), (1, 2, "core")
-    set_aside(manager, "design", leasehold.Units("perfcnt", 1, at=[core_1, core_2]), leasehold.Common("bcast_channel"))
-    stall, counter = PerfCounter(device, core_1), PerfCounter(device, core_2)
-    stall.initialize(ACTIVE, ACTIVE)
-    counter.initialize(ACTIVE, LOCK)
-    reserve_all([Broadcast(device, [(column, 0, "pl") for column in range(3)]), stall, counter])
-
-    for pool, tile, free_of in [
-        ("bcast_channel", SHIM, (14, 16)),
-        ("bcast_channel", core_2, (14, 16)),
-        ("bcast_channel", CORE, (15, 16)),
-        ("perfcnt", core_1, (2, 4)),
-    ]:
-        assert len(taken(manager, pool, tile)) == free_of[1] - free_of[0]
-        assert len(reserved(manager, pool, tile)) == (0 if tile == CORE and pool == "perfcnt" else 1)
-    assert held(manager, "bcast_channel", BOTH[0]) == set()

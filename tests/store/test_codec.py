@@ -143,19 +143,6 @@ def test_what_a_reservation_is_and_which_sites_are_gated_comes_back_as_it_was() 
 _UNSHARED = {"name": "g", "content_hash": "", "card": "0", "units": [], "owner_uid": None}
 
 
-@pytest.mark.parametrize("decode", [codec.decode_event, codec.decode_part])
-def test_a_reservation_of_an_older_version_is_refused_in_words(decode) -> None:
-    """Before a reservation said whether it is shared, its records were of version 1."""
-    if decode is codec.decode_event:
-        old = bytes((1, 12)) + msgspec.msgpack.encode({"spec": _UNSHARED})
-    else:
-        old = bytes((1, 66)) + msgspec.msgpack.encode({"spec": _UNSHARED, "given": []})
-    with pytest.raises(StoreDamaged, match="the record has version 1, this rmd reads version 2"):
-        decode(old)
-    with pytest.raises(StoreDamaged, match="not as it is written here"):
-        decode(b"\x02" + old[1:])
-
-
 @pytest.mark.parametrize(
     ("number", "value", "words"),
     [

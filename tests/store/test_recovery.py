@@ -9,7 +9,6 @@ import pytest
 from rm.core.report import differences
 from rm.core.snapshot import take
 from rm.store import codec
-from rm.store.damage import StoreDamaged
 from rm.store.opening import open_database
 from rm.store.recovery import recover
 from support.books import CARD
@@ -41,19 +40,20 @@ def test_what_recovers_equals_what_was_written(tmp_path, seed) -> None:
 
 
 @pytest.mark.parametrize("is_in_snapshot", [False, True])
-def test_a_reservation_of_an_older_rmd_is_refused_in_words_and_nothing_is_guessed(tmp_path, is_in_snapshot) -> None:
+def test_a_reservation_of_an_older_rmd_stands_and_is_not_shared(tmp_path, is_in_snapshot) -> None:
     """Before reservations could be shared, their records were of version 1 and did not say whether they are."""
-    units = {"units": [], "name": "g", "content_hash": "", "card": CARD, "owner_uid": None}
+    units = {"name": "g", "content_hash": "", "card": CARD, "units": [], "owner_uid": 1000}
     database = open_database(tmp_path)
+    head = states(history(1))[-1].head
     if is_in_snapshot:
         old = bytes((1, 66)) + msgspec.msgpack.encode({"spec": units, "given": []})
-        head = states([])[0].head
-        database.compact([codec.encode_part(replace(head, part_count=1)), old], 0)
+        database.compact([codec.encode_part(replace(head, part_count=1)), old], head.revision)
     else:
-        database.write([(1, bytes((1, 12)) + msgspec.msgpack.encode({"spec": units}))])
-    with pytest.raises(StoreDamaged, match="the record has version 1, this rmd reads version 2"):
-        recover(database)
+        started, old = codec.encode_event(history(1)[0]), bytes((1, 12)) + msgspec.msgpack.encode({"spec": units})
+        database.write([(1, started), (2, old)])
+    (reservation,) = recover(database).reservations.values()
     database.close()
+    assert (reservation.spec.name, reservation.spec.owner_uid, reservation.spec.is_shared) == ("g", 1000, False)
 
 
 def test_what_is_shared_and_which_clocks_are_off_outlives_a_snapshot_in_the_store(tmp_path) -> None:

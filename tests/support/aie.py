@@ -1,14 +1,7 @@
 """What tests of an array look at and set up, alike on a manager in this process and on a daemon."""
 
-import os
-
 from leasehold.aie import Device
-from leasehold.claims import claims_to, site_text
-from leasehold.local import Manager
-from rm.core.claims import Asker
-from rm.core.reserving import ReserveWish
-from rm.core.types import Holder, SessionId
-from rm.service import convert
+from leasehold.claims import site_text
 
 CORE, MEM, SHIM = (1, 3, "core"), (1, 3, "mem"), (1, 0, "pl")
 BOTH = (MEM, CORE)
@@ -47,13 +40,6 @@ def totals(manager) -> dict[str, tuple[float, float]]:
     """Units held and reserved of each pool that has any; empty where the whole card is as it was made."""
     pools = manager.cards()[0].pools
     return {pool.name: (pool.used, pool.reserved) for pool in pools if pool.used or pool.reserved or pool.quarantined}
-
-
-def set_aside(manager: Manager, name: str, *claims) -> None:
-    """Reserves what is claimed, as a compiler does, for the user of this process."""
-    who = Asker(SessionId("compiler"), Holder(os.getpid(), os.getuid(), "compiler"), is_admin=True)
-    wish = ReserveWish(name, convert.claims_from(claims_to(claims, None, {})), who)
-    manager._ledger.apply(manager._ledger.decide_reserve_claims(wish))
 
 
 def _ids(bitmap, bits: bytes, tile) -> set[int]:

@@ -5,7 +5,8 @@ A channel belongs to a tile as a whole, so one id is taken at all its modules.
 
 from collections.abc import Mapping
 
-from leasehold.aie.device import CHANNEL_POOL, Device, Tile
+from leasehold.aie.array import Tile
+from leasehold.aie.device import CHANNEL_POOL, Device
 from leasehold.aie.event import Event, EventLike, event_of, module_of
 from leasehold.claims import Common
 from leasehold.errors import Invalid

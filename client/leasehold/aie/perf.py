@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 
+from leasehold.aie.array import Tile
 from leasehold.aie.channels import channel_claim, modules_of, named, roles_across
 from leasehold.aie.claimed import ClaimedResource, Plan
-from leasehold.aie.device import Device, Tile
+from leasehold.aie.device import Device
 from leasehold.aie.event import Event, EventLike, event_of
 from leasehold.aie.grants import Part
 from leasehold.claims import Site

@@ -6,14 +6,12 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import grpc
 
 from leasehold import calls
 from leasehold.address import check_trusted
-from leasehold.aie.array import RESOURCE_TYPES, ArrayShape
-from leasehold.aie.bitmaps import pool_shape_of
 from leasehold.aio.lease import Lease
 from leasehold.base_client import BaseClient
 from leasehold.card import Card, LeaseInfo, ReservationInfo, card_from, lease_info_from, reservation_info_from
@@ -21,11 +19,13 @@ from leasehold.channel import CALL_S, FORGO_S, OPTIONS, Attempts, SessionUnknown
 from leasehold.claims import Claim
 from leasehold.errors import Closed, Invalid, LeaseholdError, LeaseLost, NotFound, NotOwner, Refused
 from leasehold.forks import calls_under_way
-from leasehold.reservable import manifest_of
 from leasehold.statistics import SiteCounts, count_sites, names_with
 from rmapi.v1 import resource_manager_pb2 as pb
 from rmapi.v1 import resource_manager_pb2_grpc as pb_grpc
 from rmapi.v1 import types_pb2
+
+if TYPE_CHECKING:
+    from leasehold.aie.array import ArrayShape
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -128,6 +128,8 @@ class Client(BaseClient):
         replace: bool = False,
     ) -> ReservationInfo:
         """Sets aside what a file says; see ``leasehold.Client.reserve``."""
+        from leasehold.reservable import manifest_of
+
         manifest = await asyncio.to_thread(manifest_of, Path(artifact))
         shape = await self._array_shape(card) if manifest.resources else None
         return await self.reserve_claims(
@@ -184,7 +186,10 @@ class Client(BaseClient):
             found += [one for one in await self._reservation_messages(name, with_units=True) if one.name == name]
         return count_sites(bitmap.bitmap, await self._lease_messages(pool), found)
 
-    async def _array_shape(self, card: str | None) -> ArrayShape:
+    async def _array_shape(self, card: str | None) -> "ArrayShape":
+        from leasehold.aie.array import RESOURCE_TYPES
+        from leasehold.aie.bitmaps import shape_of
+
         first = next((one for one in await self.cards() if card in {None, one.id}), None)
         if first is None:
             raise Invalid(f"there is no card {card!r}", facts={"card": card or ""})
@@ -192,7 +197,7 @@ class Client(BaseClient):
             pb.GetBitmapRequest(card=first.id, pool=pool.name) for pool in first.pools if pool.name in RESOURCE_TYPES
         ]
         bitmaps = [await self._call("GetBitmap", request, needs_session=False) for request in requests]
-        return ArrayShape.of(pool_shape_of(one.bitmap) for one in bitmaps)
+        return shape_of(one.bitmap for one in bitmaps)
 
     async def _reservation_messages(
         self, key: str = "", *, with_units: bool = False

@@ -16,7 +16,7 @@ import numpy as np
 import onnxruntime as ort
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
-from leasehold.artifact import read_fresh
+from leasehold.artifacts.packing import read_fresh
 from leasehold.errors import Exhausted, Invalid
 from leasehold.onnx_file import NotAModel, weight_bytes
 from leasehold.quantity import parse_size, size_text

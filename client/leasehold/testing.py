@@ -22,13 +22,13 @@ from pathlib import Path
 
 from leasehold import calls
 from leasehold.aie.array import ArrayShape, PoolShape
+from leasehold.artifacts.reservable import manifest_of
 from leasehold.card import Card, LeaseInfo, ReservationInfo, card_from, lease_info_from, reservation_info_from
 from leasehold.claims import Claim, Site, site_text
 from leasehold.errors import Invalid, LeaseholdError, Refused, TimedOut, refused
 from leasehold.held_lease import HeldLease
 from leasehold.lease import Lease
 from leasehold.quantity import parse_size
-from leasehold.reservable import manifest_of
 from leasehold.statistics import SiteCounts, count_sites
 from rm.core.card import Card as LedgerCard
 from rm.core.claims import Asker, Wish

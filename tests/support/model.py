@@ -4,7 +4,6 @@ It follows the rules of the design, not the code: it looks at every unit one by 
 purpose. A spot is one bit: (card, pool, site, bit). Answers have the plain form of ``support.books.Spots``.
 """
 
-from collections import Counter
 from collections.abc import Callable
 from itertools import product
 
@@ -204,28 +203,17 @@ class Model:
 
     def _is_same(self, wish: ReserveWish, name: str) -> bool:
         one = self.reservations[name]
-        return (
+        is_complete = all(self.reserved.get(spot) == name for spot in one.made)
+        is_such = (
             wish.content_hash not in {"", None}
             and (one.content_hash, one.owner_uid) == (wish.content_hash, wish.asker.holder.uid)
             and wish.card in {None, one.card}
             and wish.profile in {"", self.profiles[one.card]}
-            and not (wish.replaces and name == wish.name and self._is_renewed(wish, one))
         )
-
-    def _is_renewed(self, wish: ReserveWish, old: ModelReservation) -> bool:
-        """Whether replacing ``old`` changes it: it lost units, others may use it, or other units are claimed."""
-        if any(self.reserved.get(spot) != wish.name for spot in old.made) or old.is_shared != wish.is_shared:
-            return True
-        placement = Placement(self, old.card, wish.asker, freed=set())
-        wanted: Counter[tuple[str, int]] = Counter()
-        for claim in wish.claims:
-            if isinstance(claim, FirstOf):
-                return False
-            by_site, named = placement.asked(claim)
-            if not named <= old.made:
-                return True
-            wanted += by_site
-        return wanted != Counter((pool, site) for _, pool, site, _ in old.made)
+        if not (is_such and wish.replaces and name == wish.name):
+            return is_such
+        placement = Placement(self, one.card, wish.asker, freed=set())
+        return is_complete and one.is_shared == wish.is_shared and not placement.asks_other(wish.claims, one.made)
 
     def must_own(self, spots: set[Spot], asker: Asker) -> None:
         for spot in spots & self.reserved.keys():

@@ -3,7 +3,7 @@
 from collections import Counter
 from fractions import Fraction
 
-from rm.core.claims import Asker, Common, Ids, PlainClaim, Run, Units, Whole
+from rm.core.claims import Asker, Claim, Common, FirstOf, Ids, PlainClaim, Run, Units, Whole
 from rm.core.pool import PoolSpec
 from support.books import Spots
 from support.model_words import EXHAUSTED, HELD, INVALID, Part, Refused, Spot, sites_of, units_at
@@ -30,15 +30,6 @@ class Placement:
                 if type(claim) in kinds:
                     parts[index] = (claim.pool, self._spots(claim))
         return [parts[index] for index in range(len(claims))]
-
-    def asked(self, claim: PlainClaim) -> tuple[Counter[tuple[str, int]], set[Spot]]:
-        """How many bits a claim wants by pool and site, and which it names."""
-        self._check(claim)
-        sites = self._sites(claim)
-        asked: Counter[tuple[str, int]] = Counter()
-        for site in set(sites) if isinstance(claim, Common) else sites:
-            asked[claim.pool, site] += int(self._bits_a_site(claim))
-        return asked, set(self._named(claim)) if isinstance(claim, Ids) else set()
 
     # What no wait can heal.
 
@@ -113,6 +104,20 @@ class Placement:
             case Units():
                 count = Fraction(claim.count)
         return count * spec.slices_per_unit
+
+    def asks_other(self, claims: tuple[Claim, ...], mine: set[Spot]) -> bool:
+        """Whether claims want other units than ``mine``, or more or fewer of them; alternatives may have been any."""
+        wanted: Counter[tuple[str, int]] = Counter()
+        for claim in claims:
+            if isinstance(claim, FirstOf):
+                return False
+            self._check(claim)
+            if isinstance(claim, Ids) and not set(self._named(claim)) <= mine:
+                return True
+            sites = self._sites(claim)
+            for site in dict.fromkeys(sites) if isinstance(claim, Common) else sites:
+                wanted[claim.pool, site] += int(self._bits_a_site(claim))
+        return wanted != Counter((pool, site) for _, pool, site, _ in mine)
 
     # Where it goes.
 

@@ -128,7 +128,7 @@ class Client(BaseClient):
         replace: bool = False,
     ) -> ReservationInfo:
         """Sets aside what a file says; see ``leasehold.Client.reserve``."""
-        from leasehold.reservable import manifest_of
+        from leasehold.artifacts.reservable import manifest_of
 
         manifest = await asyncio.to_thread(manifest_of, Path(artifact))
         shape = await self._array_shape(card) if manifest.resources else None

@@ -3,10 +3,10 @@
 from pathlib import Path
 
 from leasehold.aie.resource_file import is_resource_file
-from leasehold.artifact import check_fresh, read_packed
+from leasehold.artifacts.files import read_limited
+from leasehold.artifacts.manifest import MANIFEST_BYTES_MAX, Manifest, ResourceFile, hash_text, name_of
+from leasehold.artifacts.packing import check_fresh, read_packed
 from leasehold.errors import Invalid
-from leasehold.files import read_limited
-from leasehold.manifest import MANIFEST_BYTES_MAX, Manifest, ResourceFile, hash_text, name_of
 
 _HEAD_BYTES = 16
 

@@ -19,6 +19,7 @@ from rm.core.claims import Asker, Claim, Common, Ids, PlainClaim, Run, Units, al
 from rm.core.errors import Facts, InvalidRequest, NotNow, NotOwner, PoolExhausted, UnitHeld
 from rm.core.fit import fit_common, fit_run, fit_units
 from rm.core.free_runs import FreeRuns
+from rm.core.mode import check_mode_free, check_one_mode
 from rm.core.pool import Pool, amount_text
 from rm.core.reservation import Reservation, check_may_use
 from rm.core.types import PoolName, SiteName, UnitRange, UnitSet, ranges_of
@@ -204,6 +205,7 @@ class _Placer:
     # Where a claim goes.
 
     def _place(self, ask: _Ask) -> UnitSet:
+        check_mode_free(self._card, ask.pool, ask.sites[0], self._find_holders)
         if ask.units is not None:
             if not ask.pool.held.has_none(ask.units) or not ask.pool.quarantined.has_none(ask.units):
                 raise self._held(ask.pool, ask.units)
@@ -336,6 +338,7 @@ def _check_together(asks: list[_Ask]) -> None:
         by_pool.setdefault(ask.claim.pool, []).append(ask)
     for name, same_pool in by_pool.items():
         pool, spec = same_pool[0].pool, same_pool[0].pool.spec
+        check_one_mode(spec, (site for ask in same_pool for site in ask.sites))
         if len(same_pool) == 1 and len(set(same_pool[0].sites)) == len(same_pool[0].sites):
             continue
         named = UnitBitmap(spec.bits_per_site, spec.site_count)

@@ -1,0 +1,170 @@
+"""What this process holds of one card: a lease that grows and shrinks, and further ones where that cannot.
+
+The daemon keeps a place for every allotment that a lease ever had, so a lease that has had many is left to shrink and
+end, and the next units come with a new one. Large memory has a lease of its own: it comes back by its end, whole, and
+need not be named block by block. None of this shows: whoever holds something has a ``Held``, and drops it.
+"""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import Protocol
+
+from leasehold.card import Allotment, Card, LeaseInfo
+from leasehold.claims import Claim
+from leasehold.errors import LeaseholdError, LeaseLost, NotFound, NotOwner, Refused
+from leasehold.lease import Lease
+from leasehold.runtime.codes import Code, Fault
+from leasehold.window import Window
+
+ALLOTMENTS_PER_LEASE = 48  # then the next lease begins: the daemon answers with all of them each time
+ALONE_BYTES = 64 << 20  # memory from this size on has a lease of its own
+LABEL = "axcl"
+
+
+class CardClient(Protocol):
+    """What is asked of a client; ``leasehold.Client`` and ``leasehold.testing.FakeClient`` are some."""
+
+    def acquire(
+        self, *claims: Claim, card: str | None = None, wait: str | float = 0.0, label: str = "", **counts: float | None
+    ) -> Lease:
+        """Takes everything that is claimed, or nothing."""
+
+    def cards(self) -> list[Card]:
+        """The cards."""
+
+    def leases(self, pool: str = "") -> list[LeaseInfo]:
+        """All live leases."""
+
+    def close(self) -> None:
+        """Ends the session."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Held:
+    """One allotment of one of the leases. ``unit_bytes`` is 0 where its units have no size."""
+
+    lease: Lease
+    index: int
+    allotment: Allotment
+    unit_bytes: int
+
+    @property
+    def ids(self) -> tuple[int, ...]:
+        """Ids of its units."""
+        return self.allotment.ids
+
+    @property
+    def window(self) -> Window:
+        """Its memory; only where it is memory."""
+        return self.lease.window(self.index)
+
+
+class Holding:
+    """The leases of one card, of one process. Thread-safe."""
+
+    def __init__(self, client: CardClient, card_id: str) -> None:
+        self._client = client
+        self._card_id = card_id
+        self._lock = threading.RLock()
+        self._leases: list[Lease] = []
+        self._is_closed = False
+
+    @property
+    def lost_because(self) -> str:
+        """Why one of the leases is lost; empty while all stand."""
+        return next((lease._lost_cause or "it was released" for lease in self._leases if not lease.valid), "")
+
+    @property
+    def cpus(self) -> tuple[int, ...]:
+        """CPU numbers of the cores among what is held; none where cores are not CPUs."""
+        with self._lock:
+            return tuple(cpu for lease in self._leases if lease.has_cpus for cpu in lease.cores)
+
+    def look(self) -> None:
+        """Finds out whether the leases stand, by asking the memory itself as well; ``lost_because`` then knows."""
+        with self._lock:
+            for lease in self._leases:
+                with suppress(LeaseholdError):
+                    lease.check()
+
+    def hold(self, *claims: Claim, wait: float = 0.0, is_alone: bool = False) -> tuple[Held, ...]:
+        """Takes all claims or none, at once or (as a lease of its own) within ``wait`` seconds.
+
+        Raises:
+            Refused: as ``Client.acquire``.
+            LeaseLost: what was held before is lost.
+            Fault: the device was reset meanwhile.
+        """
+        if wait:  # it may take long: nobody else waits for it
+            lease = self._client.acquire(*claims, card=self._card_id, wait=wait, label=LABEL)
+            with self._lock:
+                if self._is_closed:
+                    lease.release()
+                self._check_open()
+                self._leases.append(lease)
+                return _allotments(lease, 0)
+        with self._lock:
+            self._check_open()
+            last = self._leases[-1] if self._leases and not is_alone else None
+            if last is None or last.allotment_count + len(claims) > ALLOTMENTS_PER_LEASE:
+                lease = self._client.acquire(*claims, card=self._card_id, label=LABEL)
+                if is_alone:
+                    self._leases.insert(0, lease)
+                else:
+                    self._leases.append(lease)
+                return _allotments(lease, 0)
+            first = last.allotment_count
+            last.extend(*claims)
+            return _allotments(last, first)
+
+    def drop(self, *given: Held) -> None:
+        """Gives back what was held. What was lost meanwhile is back already."""
+        with self._lock:
+            if self._is_closed:
+                return
+            for held in given:
+                lease = held.lease
+                with suppress(LeaseLost, NotFound, NotOwner):
+                    if lease.allotment_count == 1:
+                        lease.release()
+                    else:
+                        lease.give_back(held.allotment.pool, held.ids, at=held.allotment.at)
+                if lease._is_released:
+                    self._leases.remove(lease)
+
+    def close(self) -> None:
+        """Gives everything back. Does nothing a second time."""
+        with self._lock:
+            self._is_closed = True
+            leases, self._leases = self._leases, []
+        for lease in leases:
+            with suppress(
+                LeaseholdError
+            ):  # the daemon is gone, or has taken it: it ends with the process at the latest
+                lease.release()
+
+    def _check_open(self) -> None:
+        if self._is_closed:
+            raise Fault(Code.NO_CONTEXT, "the device was reset")
+
+
+@contextmanager
+def refused_as(code: Code, *, lost: Code) -> Iterator[None]:
+    """Turns what the daemon says no to into a ``Fault`` of ``code``, and a lease that is lost into one of ``lost``."""
+    try:
+        yield
+    except Refused as refusal:
+        raise Fault(code, f"{refusal} [{refusal.reason}]") from refusal
+    except Fault:
+        raise
+    except LeaseholdError as fault:
+        raise Fault(lost, str(fault)) from fault
+
+
+def _allotments(lease: Lease, first: int) -> tuple[Held, ...]:
+    return tuple(
+        Held(lease, index, lease.allotment(index), lease.unit_bytes(index))
+        for index in range(first, lease.allotment_count)
+    )

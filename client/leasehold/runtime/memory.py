@@ -1,0 +1,182 @@
+"""The memory of one device for one process: blocks in windows that its leases get and give back.
+
+An address is the device's own, as a physical one is on a card: the unit's place on the card, above a base that differs
+for each device and lies where no address of a process can. So an address belongs to one device, is never taken for
+memory of the host, and is not to be dereferenced.
+"""
+
+import ctypes
+import mmap
+import threading
+from bisect import insort
+
+from leasehold.claims import Run
+from leasehold.errors import Refused
+from leasehold.runtime.blocks import Block, Blocks
+from leasehold.runtime.codes import Code, Fault
+from leasehold.runtime.holding import ALONE_BYTES, Held, Holding, refused_as
+
+GRAIN_BYTES = 4_096  # of the card's own allocator
+_DEVICE_SHIFT = 56  # above every address of a process
+SIZE_MAX = (1 << 32) - 1  # a block; AXCL's next generation says so
+
+
+def base_of(device_index: int) -> int:
+    """The lowest address of a device, which counts from 0."""
+    return (device_index + 1) << _DEVICE_SHIFT
+
+
+def is_device_address(address: int) -> bool:
+    """Whether ``address`` can only be one of a device."""
+    return address >= 1 << _DEVICE_SHIFT
+
+
+class _Region:
+    """One window, and which parts of it are blocks."""
+
+    def __init__(self, base: int, size: int, window: mmap.mmap, held: Held | None) -> None:
+        self.base, self.size, self.held = base, size, held
+        self._view: memoryview | None = memoryview(window)  # while it lives, nobody unmaps the window
+        self.mapped = ctypes.addressof(ctypes.c_char.from_buffer(self._view))
+        self._used: list[tuple[int, int]] = []
+
+    def take(self, byte_count: int) -> int | None:
+        """The offset of the lowest gap of so many bytes, which is then used; None where there is none."""
+        start = 0
+        for used_start, used_stop in self._used:
+            if start + byte_count <= used_start:
+                break
+            start = -(-used_stop // GRAIN_BYTES) * GRAIN_BYTES
+        if start + byte_count > self.size:
+            return None
+        insort(self._used, (start, start + byte_count))
+        return start
+
+    def give(self, start: int, byte_count: int) -> None:
+        """Ends the use of a part."""
+        self._used.remove((start, start + byte_count))
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no block lies in it."""
+        return not self._used
+
+    def close(self) -> None:
+        """Lets go of the window."""
+        if self._view is not None:
+            self._view.release()
+            self._view = None
+
+
+class Arena:
+    """All blocks of one device. Thread-safe."""
+
+    def __init__(self, holding: Holding, base: int) -> None:
+        self._holding = holding
+        self._base = base
+        self._blocks = Blocks()
+        self._lock = threading.Lock()
+        self._growing = threading.Lock()  # one at a time asks the daemon, so that it asks for no more than is needed
+        self._regions: list[_Region] = []
+        self._region_of: dict[Block, _Region] = {}
+
+    def add_window(self, held: Held, *, is_kept: bool = False) -> None:
+        """Has blocks lie in a window as well; one that ``is_kept`` is not given back when it is empty."""
+        region = self._region(held, is_kept=is_kept)
+        with self._lock:
+            self._regions.append(region)
+
+    def malloc(self, size: int) -> Block:
+        """A block of ``size`` bytes, with whatever is in them.
+
+        Raises:
+            Fault: no size, no room, or the lease is lost.
+        """
+        if isinstance(size, bool) or not isinstance(size, int) or not 1 <= size <= SIZE_MAX:
+            raise Fault(Code.MEMORY_ILLEGAL, f"a block has 1 to {SIZE_MAX} bytes, not {size!r}")
+        with self._growing:
+            block = self._take(size)
+            if block is None:
+                with refused_as(Code.MEMORY_FAILED, lost=Code.MEMORY_LOST):
+                    (held,) = self._holding.hold(Run("memory", size=size), is_alone=size >= ALONE_BYTES)
+                self.add_window(held)
+                block = self._take(size)
+                assert block is not None, f"a new window has no room for {size} bytes"
+        return block
+
+    def free(self, address: int) -> None:
+        """Frees the block that begins at ``address``; work under way keeps what it is made of until it has ended.
+
+        Raises:
+            Fault: no block of this device does.
+        """
+        if self._blocks.free(address) is None:
+            raise Fault(Code.NOT_DEVICE_MEMORY, f"no block of this device begins at {address:#x}")
+
+    def pin(self, address: int, byte_count: int) -> Block:
+        """Keeps the block in which so many bytes lie; the caller ends that with ``unpin``.
+
+        Raises:
+            Fault: they do not lie in one block of this device.
+        """
+        block = self._blocks.find(address)
+        if block is None or not self._blocks.pin(block):
+            raise Fault(Code.NOT_DEVICE_MEMORY, f"{address:#x} is no memory of this device")
+        if address + byte_count > block.address + block.size:
+            self._blocks.unpin(block)
+            left = block.address + block.size - address
+            raise Fault(Code.MEMORY_ILLEGAL, f"{byte_count} bytes at {address:#x}, where the block has {left}")
+        return block
+
+    def unpin(self, block: Block) -> None:
+        """Ends one use of a block."""
+        self._blocks.unpin(block)
+
+    def window_of(self, block: Block) -> int:
+        """Where the window of a block is mapped."""
+        return self._region_of[block].mapped
+
+    @property
+    def block_count(self) -> int:
+        """Blocks that nobody has freed."""
+        return len(self._blocks)
+
+    def close(self) -> None:
+        """Lets go of all windows; their leases are the holding's to end."""
+        with self._lock:
+            regions, self._regions = self._regions, []
+        for region in regions:
+            region.close()
+
+    def _take(self, size: int) -> Block | None:
+        with self._lock:
+            for region in self._regions:
+                start = region.take(size)
+                if start is not None:
+                    block = Block(region.base + start, size, region.mapped + start, self._gone)
+                    self._region_of[block] = region
+                    break
+            else:
+                return None
+        self._blocks.add(block)
+        return block
+
+    def _gone(self, block: Block) -> None:
+        """Nothing uses a freed block any more: its window goes back where it was the last in it."""
+        with self._lock:
+            region = self._region_of.pop(block)
+            region.give(block.address - region.base, block.size)
+            is_over = region.is_empty and region.held is not None and region in self._regions
+            if is_over:
+                self._regions.remove(region)
+        if is_over and region.held is not None:
+            region.close()
+            try:
+                self._holding.drop(region.held)
+            except Refused as refusal:  # by a daemon that sees things otherwise: it has them back with the lease
+                raise Fault(Code.MEMORY_FAILED, str(refusal)) from refusal
+
+    def _region(self, held: Held, *, is_kept: bool) -> _Region:
+        window = held.window
+        base = self._base + held.ids[0] * held.unit_bytes
+        return _Region(base, window.size, window, None if is_kept else held)

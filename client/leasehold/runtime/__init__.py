@@ -22,7 +22,7 @@ from leasehold.runtime.device_memory import DeviceMemory
 from leasehold.runtime.event import Event
 from leasehold.runtime.execution import Execution, LoadedModel
 from leasehold.runtime.memory_ops import MemcpyKind, Memory
-from leasehold.runtime.model_file import ModelSource
+from leasehold.runtime.model_file import ModelFile, ModelSource
 from leasehold.runtime.model_io import IO, DataType, IOInfo, Tensor
 from leasehold.runtime.runtime import Runtime
 from leasehold.runtime.stream import Stream
@@ -203,9 +203,10 @@ def engine_kind() -> VNpuKind:
 
 def load(model: ModelSource) -> LoadedModel:
     """Loads a model, from a file or its bytes, on the current device; see ``Engine.load``."""
-    return _runtime.current_context().activation.engine.load(model)
+    return _runtime.current_context().activation.engine.load(ModelFile(model))
 
 
 def model_usage(model: ModelSource) -> int:
     """Bytes of the card that a model will take."""
-    return _runtime.current_context().activation.engine.usage(model)
+    with ModelFile(model) as file:
+        return _runtime.current_context().activation.engine.usage(file)

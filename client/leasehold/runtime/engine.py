@@ -16,7 +16,7 @@ from leasehold.runtime import session as sessions
 from leasehold.runtime.codes import Code, Fault
 from leasehold.runtime.execution import Execution, LoadedModel
 from leasehold.runtime.holding import Held, refused_as
-from leasehold.runtime.model_file import ModelFile, ModelSource
+from leasehold.runtime.model_file import ModelFile
 from leasehold.runtime.vnpu import SITE_OF, ModelKind, VNpuKind, check_affinity, check_takes, parts_for, vnpu_kind
 
 if TYPE_CHECKING:
@@ -100,15 +100,14 @@ class Engine:
 
     # Models.
 
-    def load(self, source: ModelSource) -> LoadedModel:
-        """Loads a model from a file or from its bytes.
+    def load(self, file: ModelFile) -> LoadedModel:
+        """Loads a model, and takes over its file.
 
         Raises:
-            Fault: no model, the engine is not in use or in a mode that does not take it, no room, or the lease is lost.
+            Fault: the engine is not in use or in a mode that does not take it, no room, or the lease is lost.
         """
-        self._check_in_use()
-        file = ModelFile(source)
         try:
+            self._check_in_use()
             split = self._kind
             check_takes(split, file.kind)
             session, cores = self._load_session(file)
@@ -123,15 +122,14 @@ class Engine:
         model.end()
         raise Fault(Code.ENGINE_FAILED, "the engine was finalized meanwhile")
 
-    def usage(self, source: ModelSource) -> int:
+    def usage(self, file: ModelFile) -> int:
         """Bytes of the card that a model will take. It is loaded and unloaded for that.
 
         Raises:
-            Fault: no model, no room, or the lease is lost.
+            Fault: no room, or the lease is lost.
         """
         self.activation.check(Code.ENGINE_LOST)
-        with ModelFile(source) as file:
-            session = sessions.load(file, self.activation.holding, ())
+        session = sessions.load(file, self.activation.holding, ())
         session.close(self.activation.holding)
         return session.memory_bytes
 

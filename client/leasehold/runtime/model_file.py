@@ -42,7 +42,7 @@ class ModelFile:
             self.name = self.path.name
         try:
             self.digest = hashlib.sha256(self.path.read_bytes()).hexdigest()
-            told = onnx_file.metadata(self.path)
+            self.metadata = onnx_file.metadata(self.path)
             self.weight_bytes = onnx_file.weight_bytes(self.path)
         except OSError as fault:
             self.close()
@@ -51,8 +51,8 @@ class ModelFile:
             self.close()
             raise Fault(Code.ENGINE_FAILED, f"{self.name}: {fault}") from fault
         try:
-            self.kind = _kind(told.get("npu_mode", "NPU1"))
-            self.groups = _groups(told.get("shape_groups", ""))
+            self.kind = _kind(self.metadata.get("npu_mode", "NPU1"))
+            self.groups = _groups(self.metadata.get("shape_groups", ""))
         except Fault:
             self.close()
             raise

@@ -43,9 +43,9 @@ class Runtime:
         self._devices: dict[int, Device] = {}
         self._inherited: Lease | None = None
         self._bound = _Bound()
-        self.contexts: Handles[Context] = Handles()
-        self.streams: Handles[Stream] = Handles()
-        self.events: Handles[Event] = Handles()
+        self._contexts: Handles[Context] = Handles()
+        self._streams: Handles[Stream] = Handles()
+        self._events: Handles[Event] = Handles()
 
     # The process.
 
@@ -56,7 +56,7 @@ class Runtime:
         Raises:
             Fault: no daemon is there, or this process is a forked child.
         """
-        self._check_process()
+        self.check_process()
         if self._client is not None:
             return self._client
         with self._connecting:
@@ -69,10 +69,20 @@ class Runtime:
                     self._client = None
                     raise Fault(Code.OPEN, str(fault)) from fault
                 self._pid = os.getpid()
-                if not self._devices:
+                if [device.card_id for device in self._devices.values()] != [card.id for card in cards]:
                     devices = [Device(self, index, card) for index, card in enumerate(cards)]
                     self._devices = {device.id: device for device in devices}
             return self._client
+
+    def check_process(self) -> None:
+        """Refuses a forked child: its parent's threads, and what they held, are not there.
+
+        Raises:
+            Fault: this is one.
+        """
+        if self._pid and self._pid != os.getpid():
+            text = f"this process was forked from {self._pid}, which uses the runtime; start processes by 'spawn'"
+            raise Fault(Code.DEVICE_UNSUPPORTED, text)
 
     def close(self) -> None:
         """Resets every device, whatever its count, and ends the session. It begins anew at the next use."""
@@ -157,7 +167,7 @@ class Runtime:
         Raises:
             Fault: the lease of the device is lost.
         """
-        self._check_process()
+        self.check_process()
         current = self._current()
         if current is not None:
             current.activation.synchronize()
@@ -190,7 +200,7 @@ class Runtime:
                 self._activate(device)
             assert device.activation is not None
             context = device.activation.create_context()
-        context.handle = self.contexts.add(context)
+        self._give_handles(context)
         self._bound.context = context
         return context
 
@@ -200,12 +210,12 @@ class Runtime:
         Raises:
             Fault: it is a default context, or was destroyed already.
         """
-        self._check_process()
+        self.check_process()
         if context.is_default:
             raise Fault(Code.CONTEXT_DESTROY, "a default context ends with its device")
-        self.contexts.pop(context.handle)
+        self._contexts.pop(context.handle)
         for stream in context.streams:
-            self.streams.pop(stream.handle)
+            self._streams.pop(stream.handle)
         if not context.activation.end_context(context):
             raise Fault(Code.CONTEXT_NOT_EXIST, "the context was destroyed already")
 
@@ -215,7 +225,7 @@ class Runtime:
         Raises:
             Fault: the context was destroyed.
         """
-        self._check_process()
+        self.check_process()
         if not context.is_live:
             raise Fault(Code.CONTEXT_NOT_EXIST, "the context was destroyed")
         self._bound.context = context
@@ -226,7 +236,7 @@ class Runtime:
         Raises:
             Fault: nothing, or what has been destroyed since.
         """
-        self._check_process()
+        self.check_process()
         current = self._current()
         if current is None:
             raise Fault(Code.NO_CONTEXT, "this thread has no current context")
@@ -234,7 +244,7 @@ class Runtime:
 
     def find_current_context(self) -> Context | None:
         """What this thread is bound to, if anything."""
-        self._check_process()
+        self.check_process()
         return self._current()
 
     # Streams and events.
@@ -249,7 +259,7 @@ class Runtime:
         if not owner.is_live:
             raise Fault(Code.CONTEXT_NOT_EXIST, "the context was destroyed")
         stream = owner.activation.create_stream(owner)
-        stream.handle = self.streams.add(stream)
+        stream.handle = self._streams.add(stream)
         return stream
 
     def destroy_stream(self, stream: Stream, *, is_forced: bool = False) -> None:
@@ -258,10 +268,10 @@ class Runtime:
         Raises:
             Fault: it is a default stream, or was destroyed already, by itself or with its context.
         """
-        self._check_process()
+        self.check_process()
         if stream.is_default:
             raise Fault(Code.STREAM_DESTROY, "a default stream ends with its context")
-        self.streams.pop(stream.handle)
+        self._streams.pop(stream.handle)
         if not stream.context.activation.end_stream(stream, is_forced=is_forced):
             raise Fault(Code.STREAM_DESTROY, "the stream was destroyed already, or its context")
 
@@ -272,7 +282,7 @@ class Runtime:
             Fault: the thread has none.
         """
         event = self._current_of_device().activation.create_event()
-        event.handle = self.events.add(event)
+        event.handle = self._events.add(event)
         return event
 
     def destroy_event(self, event: Event) -> None:
@@ -281,20 +291,39 @@ class Runtime:
         Raises:
             Fault: it was destroyed already, or its device reset.
         """
-        self._check_process()
-        self.events.pop(event.handle)
+        self.check_process()
+        self._events.pop(event.handle)
         if not event.activation.end_event(event):
             raise Fault(Code.EVENT_NOT_EXIST, "the event was destroyed already, or its device reset")
 
+    # By handle, for those who have numbers.
+
+    def find_context(self, handle: int) -> Context | None:
+        """The live context that a handle stands for."""
+        self.check_process()
+        return self._contexts.get(handle)
+
+    def find_stream(self, handle: int) -> Stream | None:
+        """The live stream that a handle stands for, a default one as well."""
+        self.check_process()
+        return self._streams.get(handle)
+
+    def find_event(self, handle: int) -> Event | None:
+        """The live event that a handle stands for."""
+        self.check_process()
+        return self._events.get(handle)
+
     # Inside.
+
+    def _give_handles(self, context: Context) -> None:
+        context.handle = self._contexts.add(context)
+        context.default_stream.handle = self._streams.add(context.default_stream)
 
     def _activate(self, device: Device) -> None:
         card = next(card for card in self.client.cards() if card.id == device.card_id)
         lease = self._inherited
         activation = Activation(self, device, card, lease if lease and lease.card == card.id and lease.valid else None)
-        default = activation.default_context
-        default.handle = self.contexts.add(default)
-        default.default_stream.handle = self.streams.add(default.default_stream)
+        self._give_handles(activation.default_context)
         device.activation, device.ref_count = activation, 1
 
     def _detach(self, device: Device) -> Activation | None:
@@ -311,18 +340,18 @@ class Runtime:
             activation.end()
 
     def _forget_handles(self, activation: Activation) -> None:
-        for context in self.contexts:
+        for context in self._contexts:
             if context.activation is activation:
-                self.contexts.pop(context.handle)
-        for stream in self.streams:
+                self._contexts.pop(context.handle)
+        for stream in self._streams:
             if stream.context.activation is activation:
-                self.streams.pop(stream.handle)
-        for event in self.events:
+                self._streams.pop(stream.handle)
+        for event in self._events:
             if event.activation is activation:
-                self.events.pop(event.handle)
+                self._events.pop(event.handle)
 
     def _current_of_device(self) -> Context:
-        self._check_process()
+        self.check_process()
         current = self._current()
         if current is None:
             raise Fault(Code.NO_ACTIVE_DEVICE, "this thread has no current context, and so no device")
@@ -331,11 +360,6 @@ class Runtime:
     def _current(self) -> Context | None:
         context = self._bound.context
         return context if context is not None and context.is_live else None
-
-    def _check_process(self) -> None:
-        if self._pid and self._pid != os.getpid():
-            text = f"this process was forked from {self._pid}, which uses the runtime; start processes by 'spawn'"
-            raise Fault(Code.DEVICE_UNSUPPORTED, text)
 
 
 def _inherited_lease(client: CardClient) -> Lease | None:

@@ -1,0 +1,84 @@
+"""The examples run, each as the process that its first lines say, and leave nothing behind."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from support import tiny_model
+from support.daemon import is_all_free
+
+ROOT = Path(__file__).resolve().parents[2]
+PROGRAMS = ROOT / "demo" / "axcl"
+
+
+@pytest.fixture(scope="module")
+def model_path(tmp_path_factory) -> str:
+    path = tmp_path_factory.mktemp("models") / "add.onnx"
+    path.write_bytes(tiny_model.model(shape=(1, 64)))
+    return str(path)
+
+
+def run_python(daemon, module: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    environment = os.environ | {"LEASEHOLD_ADDRESS": str(daemon.run_directory)}
+    command = [sys.executable, "-m", f"demo.axcl.{module}", *arguments]
+    return subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=60)
+
+
+def check(done: subprocess.CompletedProcess[str], daemon, *said: str) -> None:
+    assert done.returncode == 0, done.stdout + done.stderr
+    for words in said:
+        assert words in done.stdout
+    with daemon.connect() as client:
+        assert is_all_free(client)
+
+
+def test_a_program_for_the_vendor_s_package_runs_unchanged(daemon, model_path) -> None:
+    program = PROGRAMS / "vendor_program.py"
+    assert len(program.read_text().splitlines()) >= 100
+    assert "leasehold" not in program.read_text().split('"""', 2)[2]
+    done = daemon.rmctl("run", "--axcl-python", "--", str(program), "-m", model_path)
+    check(done, daemon, "thread 0: good", "thread 1: good", "input  [0] x [1, 64] 256 bytes")
+
+
+def test_it_runs_under_a_lease_that_was_taken_for_it(daemon, model_path) -> None:
+    claims = ["--cores", "1", "--memory", "16MiB"]
+    program = [sys.executable, str(PROGRAMS / "vendor_program.py"), "-m", model_path]
+    check(daemon.rmctl("run", "--axcl-python", *claims, "--", *program), daemon, "thread 1: good")
+
+
+def test_one_context_a_thread(daemon) -> None:
+    done = daemon.rmctl("run", "--axcl-python", "--", str(PROGRAMS / "one_context_a_thread.py"))
+    check(done, daemon, "4 of 4 threads")
+
+
+def test_two_streams_and_an_event(daemon) -> None:
+    check(run_python(daemon, "two_streams_and_an_event"), daemon, "the reader saw {3}")
+
+
+def test_double_buffered_inference(daemon, model_path) -> None:
+    check(run_python(daemon, "double_buffered", model_path), daemon, "8 batches in two lanes: the same")
+
+
+def test_two_processes_that_want_different_modes(daemon) -> None:
+    done = run_python(daemon, "two_processes")
+    check(done, daemon, "card 0 is in mode std (held by L", "second: the card is in mode BIG_LITTLE")
+
+
+def test_the_end_of_memory(daemon) -> None:
+    done = daemon.rmctl("run", "--axcl-python", "--", str(PROGRAMS / "end_of_memory.py"))
+    check(done, daemon, "16 blocks, then 0x8030050c", "POOL_EXHAUSTED", "one block back, and taken again")
+
+
+def test_a_command_that_is_not_there_is_told_in_one_line(daemon) -> None:
+    done = daemon.rmctl("run", "--axcl-python", "--", "/nowhere/prog")
+    assert (done.returncode, done.stderr) == (127, "rmctl: cannot run /nowhere/prog: No such file or directory\n")
+
+
+def test_without_a_daemon_it_says_so(daemon, tmp_path) -> None:
+    program = str(PROGRAMS / "end_of_memory.py")
+    done = daemon.rmctl("--address", str(tmp_path), "run", "--axcl-python", "--", program)
+    assert (done.returncode, done.stdout) == (69, "")
+    assert len(done.stderr.splitlines()) == 1

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-import leasehold.axcl as axcl
+from leasehold import axcl
 from support.daemon import Daemon, is_all_free
 from support.recording import Replay
 

@@ -10,7 +10,7 @@ import queue
 import threading
 from pathlib import Path
 
-import leasehold.axcl as axcl
+from leasehold import axcl
 
 NOWHERE = 9
 NO_SUCH_DEVICE = 999

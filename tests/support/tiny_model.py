@@ -26,10 +26,7 @@ def model(
 
 
 def slow_model(*, size: int = 256, rounds: int = 8, cores: int = 1) -> bytes:
-    """Many matrix products of ``size`` by ``size``, one after the other: ``y`` is ``x`` times a matrix, again and again.
-
-    The matrix is the identity, so that ``y`` equals ``x``.
-    """
+    """Matrix products one after the other: ``y`` is ``x``, ``size`` by ``size``, times the identity, ``rounds`` times."""
     weights = b"".join(
         struct.pack(f"<{size}f", *(1.0 if row == column else 0.0 for column in range(size))) for row in range(size)
     )

@@ -5,9 +5,9 @@ It begins and ends with the device's reference count; a device that is used agai
 
 import threading
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING
 
-from leasehold.card import Card
 from leasehold.claims import Claim, Units
 from leasehold.errors import LeaseholdError
 from leasehold.lease import Lease
@@ -18,7 +18,6 @@ from leasehold.runtime.event import Event
 from leasehold.runtime.holding import Held, Holding, refused_as
 from leasehold.runtime.memory import Arena, base_of
 from leasehold.runtime.stream import Stream
-from leasehold.runtime.task import nothing
 
 if TYPE_CHECKING:
     from leasehold.runtime.device import Device
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
 class Activation:
     """One life of a device in this process."""
 
-    def __init__(self, runtime: "Runtime", device: "Device", card: Card, inherited: Lease | None) -> None:
+    def __init__(self, runtime: "Runtime", device: "Device", inherited: Lease | None) -> None:
         """Takes the lease that the default context and its stream need.
 
         Raises:
@@ -40,18 +39,22 @@ class Activation:
         self._lock = threading.Lock()
         self._is_ending = False
         self._contexts: set[Context] = set()
+        self._streams: set[Stream] = set()  # every one whose thread may still run
         self._events: set[Event] = set()
         self._inherited = inherited
-        self.holding = Holding(runtime.client, card.id)
+        self.holding = Holding(runtime.client, device.card.id, self._let_go_of_lost)
         self.arena = Arena(self.holding, base_of(device.index))
-        self.engine = Engine(self, card)
+        self.engine = Engine(self, device.card)
         wanted = [Units("contexts"), Units("streams")]
-        if any(pool.name == "processes" for pool in card.pools):  # a card that serves so many processes and no more
+        if any(
+            pool.name == "processes" for pool in device.card.pools
+        ):  # a card that serves so many processes and no more
             wanted.insert(0, Units("processes"))
         with refused_as(Code.PORT_ALLOCATE, lost=Code.NO_CONNECT):
             held = self.holding.hold(*wanted)
         self.default_context = Context(self, held[-2], held[-1], is_default=True)
         self._contexts.add(self.default_context)
+        self._streams.add(self.default_context.default_stream)
         if inherited is not None:
             self._use_inherited(inherited)
 
@@ -84,6 +87,7 @@ class Activation:
         with self._lock:
             if not self._is_ending:
                 self._contexts.add(context)
+                self._streams.add(context.default_stream)
                 return context
         raise Fault(Code.CONTEXT_CREATE, "the device was reset")
 
@@ -95,7 +99,10 @@ class Activation:
         """
         (unit,) = self._hold(Code.STREAM_CREATE, Units("streams"))
         stream = Stream(context, unit, is_default=False)
+        with self._lock:  # before anybody can put a task on it
+            self._streams.add(stream)
         if not context.add(stream):
+            self._forget(stream)
             self.holding.drop(unit)
             raise Fault(Code.NO_CONTEXT, "the context was destroyed")
         return stream
@@ -118,7 +125,7 @@ class Activation:
         streams = context.end()
         units = [context.held]
         for stream in streams:
-            stream.ended(nothing, is_awaited=True)
+            stream.ended(partial(self._forget, stream), is_awaited=True)
             units.append(stream.held)
         self.holding.drop(*units)
         return True
@@ -128,7 +135,7 @@ class Activation:
         if not stream.context.remove(stream):
             return False
         stream.close(is_forced=is_forced)
-        stream.ended(lambda: self._drop_quietly(stream.held), is_awaited=not is_forced)
+        stream.ended(partial(self._give_back, stream), is_awaited=not is_forced)
         return True
 
     def end_event(self, event: Event) -> bool:
@@ -153,9 +160,10 @@ class Activation:
 
     def synchronize(self) -> None:
         """Waits until everything submitted to its streams so far has ended. Errors stay for their streams."""
-        for context in list(self._contexts):
-            for stream in context.streams:
-                stream.await_all()
+        with self._lock:
+            streams = list(self._streams)
+        for stream in streams:
+            stream.await_all()
 
     def begin_end(self) -> None:
         """Takes nothing more: its contexts are dead for every thread from now on."""
@@ -167,25 +175,36 @@ class Activation:
         for event in events:
             event.end()
 
-    def end(self) -> None:
-        """Waits for its tasks, and gives everything back."""
+    def end(self, *, releases: bool = True) -> None:
+        """Waits for its tasks, and gives everything back; without ``releases``, the end of the session does that."""
         self.begin_end()
-        for context in list(self._contexts):
-            for stream in context.streams:
-                stream.ended(nothing, is_awaited=True)
+        with self._lock:
+            streams = list(self._streams)
+        for stream in streams:
+            stream.join()
         self.engine.close()
         self.arena.close()
-        self.holding.close()
+        self.holding.close(releases=releases)
 
     def _hold(self, code: Code, *claims: Claim) -> tuple[Held, ...]:
         self.check(Code.NO_CONNECT)
         with refused_as(code, lost=Code.NO_CONNECT):
             return self.holding.hold(*claims)
 
-    def _drop_quietly(self, held: Held) -> None:
-        """In a stream's last breath: nobody is there to hear of an error, and the unit is back with the lease."""
+    def _forget(self, stream: Stream) -> None:
+        with self._lock:
+            self._streams.discard(stream)
+
+    def _give_back(self, stream: Stream) -> None:
+        """After a stream's last task, perhaps in its thread: nobody is there to hear of an error."""
+        self._forget(stream)
         with suppress(LeaseholdError):
-            self.holding.drop(held)
+            self.holding.drop(stream.held)
+
+    def _let_go_of_lost(self) -> None:
+        """Its lease is wanted back: what is left of the leases goes as soon as no work uses their memory."""
+        assert self.lost_because, "a lease is lost for a reason"
+        self.arena.close(self.holding.close)
 
     def _use_inherited(self, lease: Lease) -> None:
         """What ``rmctl run`` took for this process is for its models and blocks; it is never given back."""

@@ -32,6 +32,9 @@ class Blocks:
         self._lock = threading.Lock()
         self._by_address: dict[int, Block] = {}
         self._addresses: list[int] = []
+        self._pin_count = 0
+        self._on_unused: Callable[[], None] | None = None
+        self.is_closed = False
 
     def add(self, block: Block) -> None:
         """Notes a block; none that is there may overlap it."""
@@ -50,18 +53,33 @@ class Blocks:
     def pin(self, block: Block) -> bool:
         """Keeps what a block is made of until ``unpin``; False where it was freed meanwhile."""
         with self._lock:
-            if block.is_freed:
+            if block.is_freed or self.is_closed:
                 return False
             block.pin_count += 1
+            self._pin_count += 1
             return True
 
     def unpin(self, block: Block) -> None:
         """Ends one use of a block."""
         with self._lock:
             block.pin_count -= 1
+            self._pin_count -= 1
             is_gone = block.is_freed and not block.pin_count
+            on_unused = self._take_on_unused()
         if is_gone:
             block.on_gone(block)
+        on_unused()
+
+    def close(self, then: Callable[[], None]) -> None:
+        """Takes all blocks away, and calls ``then`` when no work uses any: at once, or from the last that did."""
+        with self._lock:
+            was_closed, self.is_closed = self.is_closed, True
+            self._by_address.clear()
+            self._addresses.clear()
+            if not was_closed:
+                self._on_unused = then
+            on_unused = self._take_on_unused()
+        on_unused()
 
     def free(self, address: int) -> Block | None:
         """Takes away the block that begins at ``address``; None where none does."""
@@ -78,3 +96,10 @@ class Blocks:
 
     def __len__(self) -> int:
         return len(self._addresses)
+
+    def _take_on_unused(self) -> Callable[[], None]:
+        """What is to be called now that nothing is in use, once."""
+        if self._pin_count or self._on_unused is None:
+            return lambda: None
+        then, self._on_unused = self._on_unused, None
+        return then

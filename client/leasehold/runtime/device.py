@@ -39,7 +39,7 @@ class Device:
         """``id`` is the number of the card where its id is one, else its index."""
         self.runtime = runtime
         self.index = index
-        self.card_id = card.id
+        self.card = card  # its shape; how much is free is asked anew
         self.id = int(card.id) if card.id.isascii() and card.id.isdigit() and len(card.id) < 9 else index
         self.ref_count = 0
         self.activation: Activation | None = None
@@ -95,4 +95,4 @@ class Device:
         self.reset()
 
     def __repr__(self) -> str:
-        return f"<device {self.id}: card {self.card_id}, set {self.ref_count} times>"
+        return f"<device {self.id}: card {self.card.id}, set {self.ref_count} times>"

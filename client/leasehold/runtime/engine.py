@@ -39,6 +39,7 @@ class Engine:
         self._changing = threading.Lock()  # the mode; held while the daemon is asked
         self._kind = VNpuKind.DISABLE
         self._init_count = 0
+        self._is_closed = False
         self._mode: Held | None = None
         self._models: dict[int, LoadedModel] = {}
         self._executions: dict[int, Execution] = {}
@@ -57,12 +58,15 @@ class Engine:
             if self._init_count and wanted is not self._kind:
                 text = f"this process uses the engine in mode {SITE_OF[self._kind]}; finalize it first"
                 raise Fault(Code.ENGINE_FAILED, text)
+            mode = None
             if not self._init_count and self._has_modes:
                 with refused_as(Code.ENGINE_FAILED, lost=Code.ENGINE_LOST):
-                    claim = Units(MODE_POOL, 1, at=[SITE_OF[wanted]])
-                    (self._mode,) = self.activation.holding.hold(claim, wait=wait)
-            self._kind = wanted
-            self._init_count += 1
+                    (mode,) = self.activation.holding.hold(Units(MODE_POOL, 1, at=[SITE_OF[wanted]]), wait=wait)
+            with self._lock:
+                if self._is_closed:
+                    raise Fault(Code.NO_CONTEXT, "the device was reset")
+                self._kind, self._mode = wanted, mode or self._mode
+                self._init_count += 1
 
     def finalize(self) -> None:
         """Uses the engine once less; after the last time its models are unloaded, and the mode is given back.
@@ -71,13 +75,14 @@ class Engine:
             Fault: it is not in use.
         """
         with self._changing:
-            if not self._init_count:
-                raise Fault(Code.ENGINE_FAILED, "the engine is not in use on this device")
-            self._init_count -= 1
-            if self._init_count:
-                return
+            with self._lock:
+                if not self._init_count:
+                    raise Fault(Code.ENGINE_FAILED, "the engine is not in use on this device")
+                self._init_count -= 1
+                if self._init_count:
+                    return
+                mode, self._mode = self._mode, None
             self._end_models()
-            mode, self._mode = self._mode, None
             if mode is not None:
                 with refused_as(Code.ENGINE_FAILED, lost=Code.ENGINE_LOST):
                     self.activation.holding.drop(mode)
@@ -199,7 +204,9 @@ class Engine:
         return execution
 
     def close(self) -> None:
-        """Ends all models; their leases are the holding's to end."""
+        """Ends all models, for good; their leases are the holding's to end."""
+        with self._lock:
+            self._is_closed, self._init_count = True, 0
         self._end_models()
 
     def current_context(self) -> "Context":

@@ -6,7 +6,7 @@ need not be named block by block. None of this shows: whoever holds something ha
 """
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Protocol
@@ -64,17 +64,23 @@ class Held:
 class Holding:
     """The leases of one card, of one process. Thread-safe."""
 
-    def __init__(self, client: CardClient, card_id: str) -> None:
+    def __init__(self, client: CardClient, card_id: str, on_lost: Callable[[], None]) -> None:
+        """``on_lost`` is called, from a thread of its own, when one of the leases is lost."""
         self._client = client
         self._card_id = card_id
+        self._on_lost = on_lost
         self._lock = threading.RLock()
         self._leases: list[Lease] = []
         self._is_closed = False
+        self._lost_because = ""
 
     @property
     def lost_because(self) -> str:
-        """Why one of the leases is lost; empty while all stand."""
-        return next((lease._lost_cause or "it was released" for lease in self._leases if not lease.valid), "")
+        """Why one of the leases is lost, and with it all of them; empty while they stand."""
+        if not self._lost_because:
+            lost = (lease._lost_cause for lease in tuple(self._leases) if not lease.valid)
+            self._lost_because = next((cause for cause in lost if cause), "")
+        return self._lost_because
 
     @property
     def cpus(self) -> tuple[int, ...]:
@@ -103,18 +109,15 @@ class Holding:
                 if self._is_closed:
                     lease.release()
                 self._check_open()
-                self._leases.append(lease)
-                return _allotments(lease, 0)
+                return self._keep(lease, is_last=True)
         with self._lock:
             self._check_open()
+            if self.lost_because:
+                raise Fault(Code.NO_CONNECT, f"the lease of the device is lost: {self.lost_because}")
             last = self._leases[-1] if self._leases and not is_alone else None
             if last is None or last.allotment_count + len(claims) > ALLOTMENTS_PER_LEASE:
                 lease = self._client.acquire(*claims, card=self._card_id, label=LABEL)
-                if is_alone:
-                    self._leases.insert(0, lease)
-                else:
-                    self._leases.append(lease)
-                return _allotments(lease, 0)
+                return self._keep(lease, is_last=not is_alone)
             first = last.allotment_count
             last.extend(*claims)
             return _allotments(last, first)
@@ -134,16 +137,22 @@ class Holding:
                 if lease._is_released:
                     self._leases.remove(lease)
 
-    def close(self) -> None:
-        """Gives everything back. Does nothing a second time."""
+    def close(self, *, releases: bool = True) -> None:
+        """Gives everything back, or, where the whole session ends, leaves it to that. Does nothing a second time."""
         with self._lock:
             self._is_closed = True
             leases, self._leases = self._leases, []
-        for lease in leases:
+        for lease in leases if releases else ():
             with suppress(
                 LeaseholdError
             ):  # the daemon is gone, or has taken it: it ends with the process at the latest
                 lease.release()
+
+    def _keep(self, lease: Lease, *, is_last: bool) -> tuple[Held, ...]:
+        """Notes a new lease. The last one is that which grows."""
+        self._leases.insert(len(self._leases) if is_last else 0, lease)
+        lease.on_lost(lambda lost: self._on_lost())
+        return _allotments(lease, 0)
 
     def _check_open(self) -> None:
         if self._is_closed:
@@ -157,8 +166,8 @@ def refused_as(code: Code, *, lost: Code) -> Iterator[None]:
         yield
     except Refused as refusal:
         raise Fault(code, f"{refusal} [{refusal.reason}]") from refusal
-    except Fault:
-        raise
+    except Fault as fault:
+        raise (Fault(lost, str(fault)) if fault.code is Code.NO_CONNECT else fault) from fault
     except LeaseholdError as fault:
         raise Fault(lost, str(fault)) from fault
 

@@ -9,12 +9,14 @@ import ctypes
 import mmap
 import threading
 from bisect import insort
+from collections.abc import Callable
 
 from leasehold.claims import Run
 from leasehold.errors import Refused
 from leasehold.runtime.blocks import Block, Blocks
 from leasehold.runtime.codes import Code, Fault
 from leasehold.runtime.holding import ALONE_BYTES, Held, Holding, refused_as
+from leasehold.runtime.task import nothing
 
 GRAIN_BYTES = 4_096  # of the card's own allocator
 _DEVICE_SHIFT = 56  # above every address of a process
@@ -94,6 +96,7 @@ class Arena:
         """
         if isinstance(size, bool) or not isinstance(size, int) or not 1 <= size <= SIZE_MAX:
             raise Fault(Code.MEMORY_ILLEGAL, f"a block has 1 to {SIZE_MAX} bytes, not {size!r}")
+        self._check_open()
         with self._growing:
             block = self._take(size)
             if block is None:
@@ -111,6 +114,7 @@ class Arena:
             Fault: no block of this device does.
         """
         if self._blocks.free(address) is None:
+            self._check_open()
             raise Fault(Code.NOT_DEVICE_MEMORY, f"no block of this device begins at {address:#x}")
 
     def pin(self, address: int, byte_count: int) -> Block:
@@ -121,6 +125,7 @@ class Arena:
         """
         block = self._blocks.find(address)
         if block is None or not self._blocks.pin(block):
+            self._check_open()
             raise Fault(Code.NOT_DEVICE_MEMORY, f"{address:#x} is no memory of this device")
         if address + byte_count > block.address + block.size:
             self._blocks.unpin(block)
@@ -132,21 +137,26 @@ class Arena:
         """Ends one use of a block."""
         self._blocks.unpin(block)
 
-    def window_of(self, block: Block) -> int:
-        """Where the window of a block is mapped."""
-        return self._region_of[block].mapped
-
     @property
     def block_count(self) -> int:
         """Blocks that nobody has freed."""
         return len(self._blocks)
 
-    def close(self) -> None:
-        """Lets go of all windows; their leases are the holding's to end."""
-        with self._lock:
-            regions, self._regions = self._regions, []
-        for region in regions:
-            region.close()
+    def close(self, then: Callable[[], None] = nothing) -> None:
+        """Lets go of all windows once no work uses them, and calls ``then``. Their leases are the holding's to end."""
+
+        def let_go() -> None:
+            with self._lock:
+                regions, self._regions = self._regions, []
+            for region in regions:
+                region.close()
+            then()
+
+        self._blocks.close(let_go)
+
+    def _check_open(self) -> None:
+        if self._blocks.is_closed:
+            raise Fault(Code.MEMORY_LOST, "the device was reset, or its lease is lost: all its memory is gone")
 
     def _take(self, size: int) -> Block | None:
         with self._lock:
@@ -177,6 +187,10 @@ class Arena:
                 raise Fault(Code.MEMORY_FAILED, str(refusal)) from refusal
 
     def _region(self, held: Held, *, is_kept: bool) -> _Region:
-        window = held.window
+        try:
+            window = held.window
+            memoryview(window).release()
+        except (KeyError, ValueError) as fault:  # it was taken back while it was on its way
+            raise Fault(Code.MEMORY_LOST, "the lease of the device is lost") from fault
         base = self._base + held.ids[0] * held.unit_bytes
         return _Region(base, window.size, window, None if is_kept else held)

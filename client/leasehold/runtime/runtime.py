@@ -8,6 +8,7 @@ Locks: a device's ``changing`` may be held while the daemon is asked. No lock is
 
 import os
 import threading
+from contextlib import suppress
 from importlib.metadata import version
 from typing import cast
 
@@ -69,9 +70,8 @@ class Runtime:
                     self._client = None
                     raise Fault(Code.OPEN, str(fault)) from fault
                 self._pid = os.getpid()
-                if [device.card_id for device in self._devices.values()] != [card.id for card in cards]:
-                    devices = [Device(self, index, card) for index, card in enumerate(cards)]
-                    self._devices = {device.id: device for device in devices}
+                devices = [Device(self, index, card) for index, card in enumerate(cards)]
+                self._devices = {device.id: device for device in devices}
             return self._client
 
     def check_process(self) -> None:
@@ -88,15 +88,17 @@ class Runtime:
         """Resets every device, whatever its count, and ends the session. It begins anew at the next use."""
         if self._client is None or self._pid != os.getpid():
             return
+        is_own_session = self._given_client is None
         for device in list(self._devices.values()):
             with device.changing:
                 activation = self._detach(device)
-            self._finish(activation)
+            self._finish(activation, releases=not is_own_session)
         with self._connecting:
             client, self._client = self._client, None
             self._inherited = None
-        if client is not None and client is not self._given_client:
-            client.close()
+        if client is not None and is_own_session:
+            with suppress(LeaseholdError):  # a daemon that is gone hears no goodbye
+                client.close()
 
     # Devices.
 
@@ -181,7 +183,7 @@ class Runtime:
         """
         device = self.device(device_id)
         try:
-            card = next(card for card in self.client.cards() if card.id == device.card_id)
+            card = next(card for card in self.client.cards() if card.id == device.card.id)
         except (LeaseholdError, StopIteration) as fault:
             raise Fault(Code.QUERY_DEVICE, f"device {device_id} cannot be asked: {fault}") from fault
         return _properties(card)
@@ -320,9 +322,9 @@ class Runtime:
         context.default_stream.handle = self._streams.add(context.default_stream)
 
     def _activate(self, device: Device) -> None:
-        card = next(card for card in self.client.cards() if card.id == device.card_id)
         lease = self._inherited
-        activation = Activation(self, device, card, lease if lease and lease.card == card.id and lease.valid else None)
+        is_for_it = lease is not None and lease.valid and lease.card == device.card.id
+        activation = Activation(self, device, lease if is_for_it else None)
         self._give_handles(activation.default_context)
         device.activation, device.ref_count = activation, 1
 
@@ -333,11 +335,11 @@ class Runtime:
             activation.begin_end()
         return activation
 
-    def _finish(self, activation: Activation | None) -> None:
+    def _finish(self, activation: Activation | None, *, releases: bool = True) -> None:
         """Awaits the tasks of an activation that was detached, and gives everything back. No lock is held."""
         if activation is not None:
             self._forget_handles(activation)
-            activation.end()
+            activation.end(releases=releases)
 
     def _forget_handles(self, activation: Activation) -> None:
         for context in self._contexts:

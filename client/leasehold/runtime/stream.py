@@ -195,6 +195,14 @@ class Stream:
         elif is_awaited and not self.is_inside:
             thread.join()
 
+    def join(self) -> None:
+        """Waits for its thread, unless this is it. It must be closed."""
+        with self._changed:
+            assert self._is_closed, "a stream that takes tasks never ends"
+            thread = self._thread
+        if thread is not None and not self.is_inside:
+            thread.join()
+
     def notify(self) -> None:
         """Has its thread look again at what it waits for."""
         with self._changed:

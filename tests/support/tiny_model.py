@@ -26,7 +26,7 @@ def model(
 
 
 def slow_model(*, size: int = 256, rounds: int = 8, cores: int = 1) -> bytes:
-    """Matrix products one after the other: ``y`` is ``x``, ``size`` by ``size``, times the identity, ``rounds`` times."""
+    """Matrix products: ``y`` is ``x``, ``size`` by ``size``, times the identity, ``rounds`` times."""
     weights = b"".join(
         struct.pack(f"<{size}f", *(1.0 if row == column else 0.0 for column in range(size))) for row in range(size)
     )

@@ -122,7 +122,7 @@ class Activation:
             if context not in self._contexts:
                 return False
             self._contexts.remove(context)
-        streams = context.end()
+            streams = context.end()
         units = [context.held]
         for stream in streams:
             stream.ended(partial(self._forget, stream), is_awaited=True)
@@ -180,7 +180,8 @@ class Activation:
         self.begin_end()
         with self._lock:
             streams = list(self._streams)
-        for stream in streams:
+        for stream in streams:  # also those that somebody else is about to close
+            stream.close()
             stream.join()
         self.engine.close()
         self.arena.close()

@@ -13,7 +13,7 @@ from typing import Protocol
 
 from leasehold.card import Allotment, Card, LeaseInfo
 from leasehold.claims import Claim
-from leasehold.errors import LeaseholdError, LeaseLost, NotFound, NotOwner, Refused
+from leasehold.errors import LeaseholdError, LeaseLost, NotFound, NotOwner, Refused, WindowInUse
 from leasehold.lease import Lease
 from leasehold.runtime.codes import Code, Fault
 from leasehold.window import Window
@@ -146,7 +146,11 @@ class Holding:
             with suppress(
                 LeaseholdError
             ):  # the daemon is gone, or has taken it: it ends with the process at the latest
-                lease.release()
+                try:
+                    lease.release()
+                except WindowInUse:  # by a thread that is just hearing of the end
+                    lease._abandon_windows()
+                    lease.release()
 
     def _keep(self, lease: Lease, *, is_last: bool) -> tuple[Held, ...]:
         """Notes a new lease. The last one is that which grows."""

@@ -86,7 +86,12 @@ class Arena:
         """Has blocks lie in a window as well; one that ``is_kept`` is not given back when it is empty."""
         region = self._region(held, is_kept=is_kept)
         with self._lock:
-            self._regions.append(region)
+            is_late = self._blocks.is_closed
+            if not is_late:
+                self._regions.append(region)
+        if is_late:
+            region.close()
+            self._check_open()
 
     def malloc(self, size: int) -> Block:
         """A block of ``size`` bytes, with whatever is in them.
@@ -104,6 +109,8 @@ class Arena:
                     (held,) = self._holding.hold(Run("memory", size=size), is_alone=size >= ALONE_BYTES)
                 self.add_window(held)
                 block = self._take(size)
+                if block is None:
+                    self._check_open()
                 assert block is not None, f"a new window has no room for {size} bytes"
         return block
 

@@ -196,7 +196,7 @@ class Stream:
             thread.join()
 
     def join(self) -> None:
-        """Waits for its thread, unless this is it. It must be closed."""
+        """Waits for the thread of a closed stream, unless this is it."""
         with self._changed:
             assert self._is_closed, "a stream that takes tasks never ends"
             thread = self._thread

@@ -195,8 +195,7 @@ class Machine(RuleBasedStateMachine):
         wanted, made = self.rules.malloc(thread, size, policy)
         assert code == wanted, axcl.last_error()
         if made is not None:
-            assert not [known for old, known in self.blocks if old == address and known.is_live]
-            self.blocks = [one for one in self.blocks if one[0] != address]  # the same place on the card, once more
+            assert address not in [old for old, _ in self.blocks]
             self.blocks.append((address, made))
 
     @rule(thread=threads, number=which)

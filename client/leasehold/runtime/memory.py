@@ -1,11 +1,13 @@
 """The memory of one device for one process: blocks in windows that its leases get and give back.
 
-An address is the device's own, as a physical one is on a card: the unit's place on the card, above a base that differs
-for each device and lies where no address of a process can. So an address belongs to one device, is never taken for
-memory of the host, and is not to be dereferenced.
+An address is the device's own, as a physical one is on a card. Its low 40 bits are the place on the card; the next 16
+count the blocks, so that one that was freed is not met again where another lies now; the rest names the device, and
+lies where no address of a process can. So an address belongs to one block of one device, is never taken for memory of
+the host, and is not to be dereferenced.
 """
 
 import ctypes
+import itertools
 import mmap
 import threading
 from bisect import insort
@@ -20,6 +22,7 @@ from leasehold.runtime.task import nothing
 
 GRAIN_BYTES = 4_096  # of the card's own allocator
 _DEVICE_SHIFT = 56  # above every address of a process
+_COUNT_SHIFT, _COUNTS = 40, 1 << 16
 SIZE_MAX = (1 << 32) - 1  # a block; AXCL's next generation says so
 
 
@@ -81,6 +84,7 @@ class Arena:
         self._growing = threading.Lock()  # one at a time asks the daemon, so that it asks for no more than is needed
         self._regions: list[_Region] = []
         self._region_of: dict[Block, _Region] = {}
+        self._counts = itertools.cycle(range(_COUNTS))
 
     def add_window(self, held: Held, *, is_kept: bool = False) -> None:
         """Has blocks lie in a window as well; one that ``is_kept`` is not given back when it is empty."""
@@ -170,7 +174,8 @@ class Arena:
             for region in self._regions:
                 start = region.take(size)
                 if start is not None:
-                    block = Block(region.base + start, size, region.mapped + start, self._gone)
+                    address = region.base + start + (next(self._counts) << _COUNT_SHIFT)
+                    block = Block(address, size, region.mapped + start, self._gone)
                     self._region_of[block] = region
                     break
             else:
@@ -182,7 +187,7 @@ class Arena:
         """Nothing uses a freed block any more: its window goes back where it was the last in it."""
         with self._lock:
             region = self._region_of.pop(block)
-            region.give(block.address - region.base, block.size)
+            region.give(block.mapped - region.mapped, block.size)
             is_over = region.is_empty and region.held is not None and region in self._regions
             if is_over:
                 self._regions.remove(region)
@@ -200,4 +205,5 @@ class Arena:
         except (KeyError, ValueError) as fault:  # it was taken back while it was on its way
             raise Fault(Code.MEMORY_LOST, "the lease of the device is lost") from fault
         base = self._base + held.ids[0] * held.unit_bytes
+        assert base - self._base + window.size <= 1 << _COUNT_SHIFT, "a card of more than a TiB"
         return _Region(base, window.size, window, None if is_kept else held)

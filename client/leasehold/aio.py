@@ -157,7 +157,8 @@ class Lease(HeldLease):
         request = calls.extend_request(next(self._client._request_ids), self.id, claims, memory, all_counts)
         response: pb.ExtendResponse = await self._client._call("Extend", request)
         with self._client._arriving(response.lease):
-            self._grow(response.lease, await asyncio.to_thread(self._client._fetch_windows, response.lease))
+            cpus = await self._client._cpus_of(response.lease)
+            self._grow(response.lease, await asyncio.to_thread(self._client._fetch_windows, response.lease), cpus)
 
     async def give_back(self, pool: str, ids: Sequence[int], *, at: Sequence[Site] = (), to_pool: bool = False) -> None:
         """Gives back some units; memory by whole allotments only. The lease ends with its last unit."""
@@ -285,13 +286,17 @@ class Client(BaseClient):
 
     async def _take(self, message: types_pb2.Lease) -> Lease:
         with self._arriving(message):
-            if self._needs_cpus(message):
-                self._core_cpus.update({card.id: card.core_cpus for card in await self.cards()})
+            cpus = await self._cpus_of(message)
             windows = await asyncio.to_thread(self._fetch_windows, message)
-            cpus = self._core_cpus.get(message.card, ())
             lease = Lease(self, message, core_cpus=cpus, windows=windows, confirm=self._confirm)
             self._keep(lease)
         return lease
+
+    async def _cpus_of(self, message: types_pb2.Lease) -> tuple[int, ...]:
+        """CPU numbers of the cores of a lease's card, where the lease has some."""
+        if self._needs_cpus(message):
+            self._core_cpus.update({card.id: card.core_cpus for card in await self.cards()})
+        return self._core_cpus.get(message.card, ())
 
     async def _forgo(self, request_id: int) -> None:
         with suppress(LeaseholdError, grpc.RpcError):

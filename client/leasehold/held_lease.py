@@ -305,9 +305,9 @@ class HeldLease:
             except WindowInUse:
                 window.abandon()
 
-    def _grow(self, message: pb.Lease, windows: dict[int, int]) -> None:
+    def _grow(self, message: pb.Lease, windows: dict[int, int], core_cpus: Sequence[int]) -> None:
         """Notes what was added; ``windows`` may repeat those it has."""
-        self._message = message
+        self._message, self._core_cpus = message, tuple(core_cpus)
         for index in self._windows.keys() & windows.keys():
             os.close(windows.pop(index))
         self._take_windows(windows)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from support import tiny_model
-from support.daemon import is_all_free
+from support.daemon import Daemon, is_all_free
 
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAMS = ROOT / "demo" / "axcl"
@@ -47,6 +47,24 @@ def test_it_runs_under_a_lease_that_was_taken_for_it(daemon, model_path) -> None
     claims = ["--cores", "1", "--memory", "16MiB"]
     program = [sys.executable, str(PROGRAMS / "vendor_program.py"), "-m", model_path]
     check(daemon.rmctl("run", "--axcl-python", *claims, "--", *program), daemon, "thread 1: good")
+
+
+def test_what_was_taken_for_it_is_what_it_uses_and_its_card_comes_first(tmp_path) -> None:
+    program = tmp_path / "look.py"
+    program.write_text(
+        "import axcl, leasehold\naxcl.init()\ndevices, _ = axcl.rt.get_device_list()\n"
+        "axcl.rt.set_device(devices[0])\n"
+        "address, ret = axcl.rt.malloc(1 << 20, 0)\nprint(devices, ret, address % (1 << 40))\n"
+        "with leasehold.connect() as client:\n    print([pool.used for pool in client.cards()[1].pools][:4])\n"
+        "axcl.finalize()\n"
+    )
+    two_cards = Daemon("--cards", "2")
+    try:
+        claims = ["--card", "1", "--cores", "1", "--memory", "2MiB"]
+        done = two_cards.rmctl("run", "--axcl-python", *claims, "--", str(program))
+    finally:
+        two_cards.remove()
+    assert done.stdout == "[1, 0] 0 0\n[32, 1, 1, 1]\n", done.stdout + done.stderr
 
 
 def test_one_context_a_thread(daemon) -> None:

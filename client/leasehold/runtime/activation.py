@@ -180,8 +180,9 @@ class Activation:
         self.begin_end()
         with self._lock:
             streams = list(self._streams)
-        for stream in streams:  # also those that somebody else is about to close
+        for stream in streams:  # also those that somebody else is about to close: then none waits for another
             stream.close()
+        for stream in streams:
             stream.join()
         self.engine.close()
         self.arena.close()
@@ -204,11 +205,11 @@ class Activation:
 
     def _let_go_of_lost(self) -> None:
         """Its lease is wanted back: what is left of the leases goes as soon as no work uses their memory."""
-        assert self.lost_because, "a lease is lost for a reason"
         self.arena.close(self.holding.close)
 
     def _use_inherited(self, lease: Lease) -> None:
-        """What ``rmctl run`` took for this process is for its models and blocks; it is never given back."""
+        """What ``rmctl run`` took for this process is for its blocks and its cores; it is never given back."""
+        self.holding.watch(lease)
         for index in range(lease.allotment_count):
             if lease.unit_bytes(index) and lease.allotment(index).ids:
                 held = Held(lease, index, lease.allotment(index), lease.unit_bytes(index))

@@ -71,6 +71,7 @@ class Holding:
         self._on_lost = on_lost
         self._lock = threading.RLock()
         self._leases: list[Lease] = []
+        self._watched: tuple[Lease, ...] = ()
         self._is_closed = False
         self._lost_because = ""
 
@@ -78,7 +79,7 @@ class Holding:
     def lost_because(self) -> str:
         """Why one of the leases is lost, and with it all of them; empty while they stand."""
         if not self._lost_because:
-            lost = (lease._lost_cause for lease in tuple(self._leases) if not lease.valid)
+            lost = (lease._lost_cause for lease in (*self._leases, *self._watched) if not lease.valid)
             self._lost_because = next((cause for cause in lost if cause), "")
         return self._lost_because
 
@@ -91,9 +92,14 @@ class Holding:
     def look(self) -> None:
         """Finds out whether the leases stand, by asking the memory itself as well; ``lost_because`` then knows."""
         with self._lock:
-            for lease in self._leases:
+            for lease in (*self._leases, *self._watched):
                 with suppress(LeaseholdError):
                     lease.check()
+
+    def watch(self, lease: Lease) -> None:
+        """Counts a lease of somebody else's as one of these, but for ending it: where it is lost, all is."""
+        self._watched = (*self._watched, lease)
+        lease.on_lost(self._note_lost)
 
     def hold(self, *claims: Claim, wait: float = 0.0, is_alone: bool = False) -> tuple[Held, ...]:
         """Takes all claims or none, at once or (as a lease of its own) within ``wait`` seconds.
@@ -111,9 +117,9 @@ class Holding:
                 self._check_open()
                 return self._keep(lease, is_last=True)
         with self._lock:
-            self._check_open()
             if self.lost_because:
                 raise Fault(Code.NO_CONNECT, f"the lease of the device is lost: {self.lost_because}")
+            self._check_open()
             last = self._leases[-1] if self._leases and not is_alone else None
             if last is None or last.allotment_count + len(claims) > ALLOTMENTS_PER_LEASE:
                 lease = self._client.acquire(*claims, card=self._card_id, label=LABEL)
@@ -155,8 +161,12 @@ class Holding:
     def _keep(self, lease: Lease, *, is_last: bool) -> tuple[Held, ...]:
         """Notes a new lease. The last one is that which grows."""
         self._leases.insert(len(self._leases) if is_last else 0, lease)
-        lease.on_lost(lambda lost: self._on_lost())
+        lease.on_lost(self._note_lost)
         return _allotments(lease, 0)
+
+    def _note_lost(self, lease: Lease) -> None:
+        self._lost_because = self._lost_because or lease._lost_cause
+        self._on_lost()
 
     def _check_open(self) -> None:
         if self._is_closed:

@@ -71,6 +71,10 @@ class Runtime:
                     raise Fault(Code.OPEN, str(fault)) from fault
                 self._pid = os.getpid()
                 devices = [Device(self, index, card) for index, card in enumerate(cards)]
+                if (
+                    lease := self._inherited
+                ) is not None:  # a program that takes the first takes what it has a lease of
+                    devices.sort(key=lambda device: device.card.id != lease.card)
                 self._devices = {device.id: device for device in devices}
             return self._client
 
@@ -95,7 +99,7 @@ class Runtime:
             self._finish(activation, releases=not is_own_session)
         with self._connecting:
             client, self._client = self._client, None
-            self._inherited = None
+            self._inherited, self._pid = None, 0
         if client is not None and is_own_session:
             with suppress(LeaseholdError):  # a daemon that is gone hears no goodbye
                 client.close()
@@ -103,7 +107,7 @@ class Runtime:
     # Devices.
 
     def devices(self) -> list[Device]:
-        """All devices, in the order of their cards.
+        """All devices, in the order of their cards; first that of which ``rmctl run`` took a lease.
 
         Raises:
             Fault: no daemon is there.

@@ -101,6 +101,16 @@ def test_usage_before_a_load_is_what_the_load_takes_and_takes_nothing(cards, eng
     assert used(cards, "memory") == 0
 
 
+def test_a_model_that_needs_more_than_its_weights_say_is_given_more_and_that_is_remembered(cards, load) -> None:
+    large = tiny_model.model(shape=(1, 1_000_000), metadata={"compiler_version": "large"})
+    model = load(large)
+    assert model.memory_bytes >= 4_000_000
+    assert used(cards, "memory") * (64 << 10) == model.memory_bytes
+    first = model.memory_bytes
+    model.unload()
+    assert load(large).memory_bytes == first
+
+
 def test_bytes_are_a_model_too(context, device, load) -> None:
     model = load(tiny_model.model())
     x = np.ones((1, 4), "f4")

@@ -206,7 +206,7 @@ class Runtime:
                 self._activate(device)
             assert device.activation is not None
             context = device.activation.create_context()
-        self._give_handles(context)
+            self._give_handles(context)
         self._bound.context = context
         return context
 
@@ -266,6 +266,8 @@ class Runtime:
             raise Fault(Code.CONTEXT_NOT_EXIST, "the context was destroyed")
         stream = owner.activation.create_stream(owner)
         stream.handle = self._streams.add(stream)
+        if not stream.is_live:  # its context was destroyed meanwhile, and its handle with it
+            self._streams.pop(stream.handle)
         return stream
 
     def destroy_stream(self, stream: Stream, *, is_forced: bool = False) -> None:

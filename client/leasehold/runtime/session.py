@@ -79,8 +79,8 @@ def load(file: ModelFile, holding: Holding, cpus: tuple[int, ...]) -> Session:
         try:
             session = _load_into(held, file, cpus)
         except Exhausted:
+            asked = 2 * len(held.ids) * held.unit_bytes
             holding.drop(held)
-            asked = 2 * held.window.size if held.lease.valid else 2 * asked
             continue
         except BaseException:
             holding.drop(held)

@@ -49,6 +49,20 @@ def test_it_runs_under_a_lease_that_was_taken_for_it(daemon, model_path) -> None
     check(daemon.rmctl("run", "--axcl-python", *claims, "--", *program), daemon, "thread 1: good")
 
 
+def test_the_vendor_s_other_package_and_the_modules_of_the_first_are_found_too(daemon, model_path, tmp_path) -> None:
+    program = tmp_path / "infer.py"
+    program.write_text(
+        "import axcl\nimport axcl.rt.axcl_rt_device\nfrom axcl.rt.axcl_rt_engine import *\n"
+        "from axcl.rt.axcl_rt_type import *\nimport axengine\nimport numpy as np\n"
+        "session = axengine.InferenceSession(sys.argv[1], providers=['AXCLRTExecutionProvider'])\n"
+        "(y,) = session.run(None, {'x': np.ones((1, 64), 'float32')})\n"
+        "print(y.sum(), engine_get_vnpu_kind(), AXCL_MEM_MALLOC_NORMAL_ONLY, axengine.get_available_providers())\n"
+        "print(axcl.InferenceSession is axengine.InferenceSession, axcl.rt.axcl_rt_device.get_device())\n"
+    )
+    done = daemon.rmctl("run", "--axcl-python", "--", str(program), model_path)
+    check(done, daemon, "128.0 (0, 0) 2 ['AXCLRTExecutionProvider']", "True (0, 0)")
+
+
 def test_what_was_taken_for_it_is_what_it_uses_and_its_card_comes_first(tmp_path) -> None:
     program = tmp_path / "look.py"
     program.write_text(

@@ -22,6 +22,7 @@ from leasehold.axcl.answers import ret
 from leasehold.axcl.constants import *  # noqa: F403 - all of them
 from leasehold.axcl.lifecycle import finalize as finalize
 from leasehold.axcl.lifecycle import init as init
+from leasehold.axengine import InferenceSession as InferenceSession
 
 _log = logging.getLogger("axcl")
 _LEVELS = (logging.DEBUG, logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR, logging.CRITICAL)

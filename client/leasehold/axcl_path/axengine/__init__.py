@@ -1,7 +1,7 @@
-"""``import axengine`` for programs that were written for it; see ``leasehold.axcl.inference``."""
+"""``import axengine`` for programs that were written for it; see ``leasehold.axengine``."""
 
 import sys
 
-import leasehold.axcl.inference
+import leasehold.axengine
 
-sys.modules["axengine"] = leasehold.axcl.inference
+sys.modules["axengine"] = leasehold.axengine

@@ -1,6 +1,6 @@
 """Inference as onnxruntime has it, on a card: the surface of the vendor's ``axengine``.
 
-    from leasehold.axcl.inference import InferenceSession      # or: rmctl run --axcl-python, and import axengine
+    from leasehold.axengine import InferenceSession      # or: rmctl run --axcl-python, and import axengine
 
     session = InferenceSession("model.onnx", providers=[("AXCLRTExecutionProvider", {"device_id": 0})])
     outputs = session.run(None, {"x": x})
@@ -16,7 +16,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from leasehold.runtime import Code, Context, Device, DeviceMemory, Fault, LoadedModel, VNpuKind, default_runtime
+from leasehold.runtime import (
+    Code,
+    Context,
+    Device,
+    DeviceMemory,
+    Fault,
+    LoadedModel,
+    MemcpyKind,
+    VNpuKind,
+    default_runtime,
+)
 from leasehold.runtime.memory_ops import memcpy
 from leasehold.runtime.model_file import ModelFile, ModelSource
 from leasehold.runtime.model_io import Tensor
@@ -145,11 +155,11 @@ class InferenceSession:
         with self._running:
             for memory, array in zip(self._inputs, arrays, strict=True):
                 if array.nbytes:
-                    memcpy(self._context, memory, array, array.nbytes, 1)
+                    memcpy(self._context, memory, array, array.nbytes, MemcpyKind.HOST_TO_DEVICE)
             self._context.default_stream.run(self._execution.task(self._io, shape_group))
             for name, array in made.items():
                 if array.nbytes:
-                    memcpy(self._context, array, self._outputs[outputs[name]], array.nbytes, 2)
+                    memcpy(self._context, array, self._outputs[outputs[name]], array.nbytes, MemcpyKind.DEVICE_TO_HOST)
         return [made[name] for name in wanted]
 
     def close(self) -> None:

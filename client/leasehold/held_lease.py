@@ -77,6 +77,27 @@ class HeldLease:
         return tuple(allotment_from(allotment) for allotment in self._message.allotments)
 
     @property
+    def allotment_count(self) -> int:
+        """Allotments it ever had: one that was given back stays in its place, without units."""
+        return len(self._message.allotments)
+
+    def allotment(self, index: int) -> Allotment:
+        """One of its allotments."""
+        return allotment_from(self._message.allotments[index])
+
+    def unit_bytes(self, index: int) -> int:
+        """Size of a unit of one of its allotments; 0 where units have none."""
+        return self._message.allotments[index].unit_bytes
+
+    def window(self, index: int) -> Window:
+        """The memory of one of its allotments.
+
+        Raises:
+            KeyError: that is no memory, or was given back.
+        """
+        return self._windows[index]
+
+    @property
     def ttl_s(self) -> float:
         """How long it outlives a process that hangs, in seconds; 0 where it has no such clock."""
         return self._message.ttl_duration.ToNanoseconds() / 1e9
@@ -278,9 +299,9 @@ class HeldLease:
             except WindowInUse:
                 window.abandon()
 
-    def _grow(self, message: pb.Lease, windows: dict[int, int]) -> None:
+    def _grow(self, message: pb.Lease, windows: dict[int, int], core_cpus: Sequence[int]) -> None:
         """Notes what was added; ``windows`` may repeat those it has."""
-        self._message = message
+        self._message, self._core_cpus = message, tuple(core_cpus)
         for index in self._windows.keys() & windows.keys():
             os.close(windows.pop(index))
         self._take_windows(windows)

@@ -140,6 +140,12 @@ class Model:
         self._check_names(inputs, outputs or {})
         return (stream or self._default_stream).submit(self._execute, dict(inputs), dict(outputs or {}))
 
+    def run_here(self, inputs: Mapping[str, Array], outputs: Mapping[str, Array]) -> dict[str, Array]:
+        """Runs the model in the calling thread; as ``run`` otherwise."""
+        self._check_lease()
+        self._check_names(inputs, outputs)
+        return self._execute(dict(inputs), dict(outputs))
+
     def close(self) -> None:
         """Unloads the model, and gives its memory back to the lease."""
         if self._session is not None:

@@ -298,7 +298,8 @@ class FakeClient:
             except Refusal as refusal:
                 raise _told(refusal) from refusal
             self._apply(event)
-            lease._grow(self._message(lease_id), self._windows(lease_id))
+            cpus = self._ledger.cards[CardId(lease.card)].spec.core_cpus
+            lease._grow(self._message(lease_id), self._windows(lease_id), cpus)
 
     def _give_back(
         self, lease: Lease, pool: str, ids: Sequence[int], at: Sequence[Site], *, to_pool: bool

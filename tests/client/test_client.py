@@ -302,3 +302,16 @@ def test_what_belongs_to_this_process_is_not_copied_or_pickled(client):
             for copy_of in (copy.copy, pickle.dumps):
                 with pytest.raises(TypeError, match="belongs to its process"):
                     copy_of(thing)
+
+
+def test_cores_that_are_added_are_cpus_too(client):
+    """Without a look at the card they would be plain numbers, and streams would run anywhere."""
+    with client.acquire(streams=1) as lease:
+        assert not lease.has_cpus
+        lease.extend(cores=1)
+        assert lease.has_cpus
+        assert lease.cores == client.cards()[0].core_cpus[:1]
+        seen = []
+        lease.stream(0).submit(lambda: seen.append(os.sched_getaffinity(0)))
+        lease.stream(0).synchronize()
+        assert seen == [set(lease.cores)]

@@ -245,13 +245,17 @@ class Client(BaseClient):
 
     async def _take(self, message: types_pb2.Lease) -> Lease:
         with self._arriving(message):
-            if self._needs_cpus(message):
-                self._core_cpus.update({card.id: card.core_cpus for card in await self.cards()})
+            cpus = await self._cpus_of(message)
             windows = await asyncio.to_thread(self._fetch_windows, message)
-            cpus = self._core_cpus.get(message.card, ())
             lease = Lease(self, message, core_cpus=cpus, windows=windows, confirm=self._confirm)
             self._keep(lease)
         return lease
+
+    async def _cpus_of(self, message: types_pb2.Lease) -> tuple[int, ...]:
+        """CPU numbers of the cores of a lease's card, where the lease has some."""
+        if self._needs_cpus(message):
+            self._core_cpus.update({card.id: card.core_cpus for card in await self.cards()})
+        return self._core_cpus.get(message.card, ())
 
     async def _forgo(self, request_id: int) -> None:
         with suppress(LeaseholdError, grpc.RpcError):

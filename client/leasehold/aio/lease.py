@@ -128,7 +128,8 @@ class Lease(HeldLease):
         request = calls.extend_request(next(self._client._request_ids), self.id, claims, memory, all_counts)
         response: pb.ExtendResponse = await self._client._call("Extend", request)
         with self._client._arriving(response.lease):
-            self._grow(response.lease, await asyncio.to_thread(self._client._fetch_windows, response.lease))
+            cpus = await self._client._cpus_of(response.lease)
+            self._grow(response.lease, await asyncio.to_thread(self._client._fetch_windows, response.lease), cpus)
 
     async def give_back(self, pool: str, ids: Sequence[int], *, at: Sequence[Site] = (), to_pool: bool = False) -> None:
         """Gives back some units; memory by whole allotments only. The lease ends with its last unit."""

@@ -282,6 +282,19 @@ def test_finalize_unloads_what_is_left_and_a_model_needs_an_engine_in_use(cards,
     assert code_of(load, add_model) is Code.ENGINE_FAILED
 
 
+def test_the_mode_stays_until_the_last_run_has_ended(cards, context, engine, load, add_model) -> None:
+    model, stream, opened, device = load(add_model), context.create_stream(), threading.Event(), context.device
+    stream.submit(opened.wait, 20)
+    stream.execute(model.create_execution(), Buffers(device, model).io)
+    engine.finalize()
+    assert used(cards, "vnpu") == 1
+    assert code_of(engine.init, 1) is Code.ENGINE_FAILED
+    opened.set()
+    stream.synchronize(20)
+    until(lambda: used(cards, "vnpu") == 0)
+    engine.init(1)
+
+
 @pytest.mark.parametrize("kind", [-1, 4, None, "std", True])
 def test_a_mode_that_is_none_is_refused(context, kind) -> None:
     assert code_of(context.activation.engine.init, kind) is Code.ENGINE_ILLEGAL

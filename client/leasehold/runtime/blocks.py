@@ -94,9 +94,6 @@ class Blocks:
             block.on_gone(block)
         return block
 
-    def __len__(self) -> int:
-        return len(self._addresses)
-
     def _take_on_unused(self) -> Callable[[], None]:
         """What is to be called now that nothing is in use, once."""
         if self._pin_count or self._on_unused is None:

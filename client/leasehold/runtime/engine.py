@@ -41,6 +41,8 @@ class Engine:
         self._init_count = 0
         self._is_closed = False
         self._mode: Held | None = None
+        self._late_modes: list[Held] = []  # given up, but for runs that have not ended yet
+        self._ending: set[LoadedModel] = set()  # unloaded, but for their runs
         self._models: dict[int, LoadedModel] = {}
         self._executions: dict[int, Execution] = {}
 
@@ -71,6 +73,8 @@ class Engine:
     def finalize(self) -> None:
         """Uses the engine once less; after the last time its models are unloaded, and the mode is given back.
 
+        Runs that were submitted end first: the card keeps the mode for as long.
+
         Raises:
             Fault: it is not in use.
         """
@@ -83,9 +87,10 @@ class Engine:
                     return
                 mode, self._mode = self._mode, None
             self._end_models()
-            if mode is not None:
-                with refused_as(Code.ENGINE_FAILED, lost=Code.ENGINE_LOST):
-                    self.activation.holding.drop(mode)
+            with self._lock:
+                self._late_modes += [mode] if mode is not None else []
+            with refused_as(Code.ENGINE_FAILED, lost=Code.ENGINE_LOST):
+                self._drop_late_modes()
 
     def kind(self) -> VNpuKind:
         """The mode that this process uses; else that of the card, whoever holds it; else ``DISABLE``."""
@@ -124,6 +129,7 @@ class Engine:
             if self._init_count:
                 self._models[model.id] = model
                 return model
+            self._ending.add(model)
         model.end()
         raise Fault(Code.ENGINE_FAILED, "the engine was finalized meanwhile")
 
@@ -172,6 +178,7 @@ class Engine:
             if self._models.pop(model.id, None) is None:
                 raise Fault(Code.ENGINE_ILLEGAL, f"model {model.id} was unloaded already")
             self._executions = {key: one for key, one in self._executions.items() if one.model is not model}
+            self._ending.add(model)
         with refused_as(Code.ENGINE_FAILED, lost=Code.ENGINE_LOST):
             model.end()
 
@@ -208,6 +215,12 @@ class Engine:
         with self._lock:
             self._is_closed, self._init_count = True, 0
         self._end_models()
+
+    def forget(self, model: LoadedModel) -> None:
+        """The last run of an unloaded model has ended, and what it had is back."""
+        with self._lock:
+            self._ending.discard(model)
+        self._drop_late_modes()
 
     def current_context(self) -> "Context":
         """This thread's current context, which must be of this device.
@@ -257,5 +270,12 @@ class Engine:
     def _end_models(self) -> None:
         with self._lock:
             models, self._models, self._executions = list(self._models.values()), {}, {}
+            self._ending.update(models)
         for model in models:
             model.end()
+
+    def _drop_late_modes(self) -> None:
+        with self._lock:
+            modes = [] if self._ending else self._late_modes
+            self._late_modes = self._late_modes if self._ending else []
+        self.activation.holding.drop(*modes)

@@ -131,10 +131,13 @@ class LoadedModel:
 
     def _give_back(self) -> None:
         sessions, self._sessions = self._sessions, []
-        for session in sessions:
-            session.close(self.engine.activation.holding)
-        self.engine.drop_cores(self._cores)
-        self.file.close()
+        try:
+            for session in sessions:
+                session.close(self.engine.activation.holding)
+            self.engine.drop_cores(self._cores)
+        finally:
+            self.file.close()
+            self.engine.forget(self)
 
 
 class Execution:

@@ -110,6 +110,7 @@ class Holding:
             Fault: the device was reset meanwhile.
         """
         if wait:  # it may take long: nobody else waits for it
+            self._check_not_lost()
             lease = self._client.acquire(*claims, card=self._card_id, wait=wait, label=LABEL)
             with self._lock:
                 if self._is_closed:
@@ -117,8 +118,7 @@ class Holding:
                 self._check_open()
                 return self._keep(lease, is_last=True)
         with self._lock:
-            if self.lost_because:
-                raise Fault(Code.NO_CONNECT, f"the lease of the device is lost: {self.lost_because}")
+            self._check_not_lost()
             self._check_open()
             last = self._leases[-1] if self._leases and not is_alone else None
             if last is None or last.allotment_count + len(claims) > ALLOTMENTS_PER_LEASE:
@@ -149,9 +149,7 @@ class Holding:
             self._is_closed = True
             leases, self._leases = self._leases, []
         for lease in leases if releases else ():
-            with suppress(
-                LeaseholdError
-            ):  # the daemon is gone, or has taken it: it ends with the process at the latest
+            with suppress(LeaseholdError):  # a daemon that is gone, or has taken it: it ends with the process
                 try:
                     lease.release()
                 except WindowInUse:  # by a thread that is just hearing of the end
@@ -167,6 +165,10 @@ class Holding:
     def _note_lost(self, lease: Lease) -> None:
         self._lost_because = self._lost_because or lease._lost_cause
         self._on_lost()
+
+    def _check_not_lost(self) -> None:
+        if because := self.lost_because:
+            raise Fault(Code.NO_CONNECT, f"the lease of the device is lost: {because}")
 
     def _check_open(self) -> None:
         if self._is_closed:

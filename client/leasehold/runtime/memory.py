@@ -148,11 +148,6 @@ class Arena:
         """Ends one use of a block."""
         self._blocks.unpin(block)
 
-    @property
-    def block_count(self) -> int:
-        """Blocks that nobody has freed."""
-        return len(self._blocks)
-
     def close(self, then: Callable[[], None] = nothing) -> None:
         """Lets go of all windows once no work uses them, and calls ``then``. Their leases are the holding's to end."""
 

@@ -108,6 +108,10 @@ def plant_a_restart_that_forgets_who_asked_for_what(patch: pytest.MonkeyPatch) -
     patch.setattr(Requests, "restore", lambda self, requests: None)
 
 
+def plant_a_second_mode_beside_the_first(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(placement, "check_mode_free", lambda *asked: None)
+
+
 FAULTS = [
     plant_a_unit_granted_twice,
     plant_reserved_units_for_a_plain_claim,
@@ -118,6 +122,7 @@ FAULTS = [
     plant_a_death_without_quarantine,
     plant_a_keepalive_that_saves_what_is_told_to_end,
     plant_a_restart_that_forgets_who_asked_for_what,
+    plant_a_second_mode_beside_the_first,
 ]
 
 

@@ -45,7 +45,13 @@ class LedgerMachine(Comparison):
 
     @rule(who=askers, sites=st.integers(0, 4))
     def acquire_common(self, who: Asker, sites: int) -> None:
-        self.acquire_now(who, (Common(PoolName("bcast"), self._pool("bcast").sites[:sites]),), None)
+        pool = self._pool("bcast", "vnpu")
+        self.acquire_now(who, (Common(pool.name, pool.sites[:sites]),), None)
+
+    @rule(who=askers, site=picks)
+    def acquire_at_one_site(self, who: Asker, site: int) -> None:
+        pool = self._pool("bcast", "vnpu")
+        self.acquire_now(who, (Units(pool.name, 1, (pool.sites[site % len(pool.sites)],)),), None)
 
     @precondition(lambda self: self.model.reserved)
     @rule(data=st.data(), who=askers, which=picks, by_hash=st.booleans())
@@ -363,8 +369,8 @@ class LedgerMachine(Comparison):
     def _card_or_any(self, which: int) -> CardId | None:
         return None if which % 2 else self.cards[which // 2 % len(self.cards)].id
 
-    def _pool(self, name: str):
-        return next(pool for pool in self.cards[0].pools if pool.name == name)
+    def _pool(self, *names: str):
+        return next(pool for pool in self.cards[0].pools if pool.name in names)
 
     def _some_units(self, lease_id: str) -> st.SearchStrategy[tuple[str, list[str], list[int]]]:
         """A pool, sites and unit ids that the lease mostly has, all of a part or some of it."""

@@ -18,6 +18,7 @@ Part = tuple[str, Spots]
 
 INVALID, EXHAUSTED, HELD, NOT_OWNER = "INVALID_REQUEST", "POOL_EXHAUSTED", "UNIT_HELD", "NOT_OWNER"
 NOT_FOUND, GONE = "LEASE_NOT_FOUND", "LEASE_GONE"
+MODES = "vnpu"  # the pool whose sites are modes: no two of them at a time
 
 
 class Refused(Exception):
@@ -255,7 +256,8 @@ class _Placement:
 
     def _check_together(self, claims: tuple[PlainClaim, ...]) -> None:
         named: list[Spot] = [spot for claim in claims if isinstance(claim, Ids) for spot in self._named(claim)]
-        if len(set(named)) < len(named):
+        modes = {site for claim in claims if claim.pool == MODES for site in self._sites(claim)}
+        if len(set(named)) < len(named) or len(modes) > 1:
             raise Refused(INVALID)
         asked: dict[tuple[str, int], int] = {}
         for claim in claims:
@@ -285,6 +287,9 @@ class _Placement:
 
     def _spots(self, claim: PlainClaim) -> Spots:
         sites = self._sites(claim)
+        in_use = self.model.in_pool(self.model.holder | self.model.quarantined, self.card, claim.pool)
+        if claim.pool == MODES and any(site != sites[0] for site, _ in in_use):
+            raise Refused(HELD)
         if isinstance(claim, Ids):
             for spot in self._named(claim):
                 if spot in self.model.holder or spot in self.model.quarantined:

@@ -9,6 +9,7 @@ Each session sets its device, and uses its engine in the card's own mode: the on
 that which others hold. It has an engine context and a buffer for every input and output. Any thread may run it.
 """
 
+import os
 import threading
 import warnings
 import weakref
@@ -110,7 +111,7 @@ class InferenceSession:
             self._io.set_input(index, memory.address, memory.size)
         for index, memory in enumerate(self._outputs):
             self._io.set_output(index, memory.address, memory.size)
-        self._finalizer = weakref.finalize(self, _end, made)
+        self._finalizer = weakref.finalize(self, _end_in, os.getpid(), made)
 
     def get_inputs(self, shape_group: int = 0) -> list[NodeArg]:
         """What goes in, with the shapes of a group."""
@@ -196,6 +197,12 @@ class InferenceSession:
     @staticmethod
     def _args(tensors: tuple[Tensor, ...], group: int) -> list[NodeArg]:
         return [NodeArg(tensor.name, tensor.dtype, tensor.shapes[group]) for tensor in tensors]
+
+
+def _end_in(pid: int, made: list[Any]) -> None:
+    """Ends it in the process that made it: a forked child has nothing of it."""
+    if os.getpid() == pid:
+        _end(made)
 
 
 def _end(made: list[Any]) -> None:

@@ -179,6 +179,7 @@ def test_a_wrong_call_is_answered_and_disturbs_nothing(at, what) -> None:
 
 def test_numbers_may_be_held_as_ctypes_and_numpy_hold_them(at) -> None:
     assert rt.set_current_context(C(at.context)) == 0
+    assert rt.set_device(np.int64(at.device)) == rt.reset_device(np.int64(at.device)) == 0
     assert rt.memset(np.uint64(at.block), 7, 64) == 0
     back = (ctypes.c_ubyte * 64)()
     assert rt.memcpy(C(ctypes.addressof(back)), C(at.block), 64, D2H) == 0

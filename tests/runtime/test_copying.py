@@ -1,6 +1,7 @@
 """Copies by the kernel: right in every direction and size, and an answer where an address is bad."""
 
 import ctypes
+import errno
 import mmap
 import os
 import random
@@ -64,3 +65,20 @@ def test_memory_that_was_taken_back_is_an_answer() -> None:
         with pytest.raises(copying.BadAddress):
             copying.fill(address_of(window), 1, 64)
     os.close(fd)
+
+
+def test_where_the_kernel_s_copy_is_forbidden_a_plain_one_does(monkeypatch) -> None:
+    class Sandbox:
+        memcmp = copying._libc.memcmp
+
+        @staticmethod
+        def process_vm_readv(*asked) -> int:
+            ctypes.set_errno(errno.EPERM)
+            return -1
+
+    monkeypatch.setattr(copying, "_libc", Sandbox)
+    source, target = bytearray(os.urandom(CHUNK + 5)), bytearray(CHUNK + 5)
+    copying.copy(address_of(target), address_of(source), CHUNK + 5)
+    assert target == source
+    copying.fill(address_of(target), 7, CHUNK + 4)
+    assert (target.count(7, 0, CHUNK + 4), target[-1]) == (CHUNK + 4, source[-1])

@@ -8,6 +8,7 @@ import pytest
 from leasehold import runtime
 from leasehold.runtime import Code, Fault
 from leasehold.runtime.model_file import ModelFile
+from leasehold.testing import FakeClient
 from support import tiny_model
 from support.waiting import in_thread, until
 
@@ -293,6 +294,24 @@ def test_the_mode_stays_until_the_last_run_has_ended(cards, context, engine, loa
     stream.synchronize(20)
     until(lambda: used(cards, "vnpu") == 0)
     engine.init(1)
+
+
+def test_a_card_without_modes_or_cores_runs_models_all_the_same(tmp_path, add_model) -> None:
+    profile = tmp_path / "plain.toml"
+    pools = "[pools.memory]\nmemory_mib = 64\n[pools.streams]\nunit_count = 4\n[pools.contexts]\nunit_count = 2\n"
+    profile.write_text(f'name = "plain"\n{pools}')
+    rt = runtime.Runtime(FakeClient(str(profile)))
+    with rt.device(0) as device:
+        context = device.default_context
+        context.activation.engine.init(2)
+        assert code_of(context.activation.engine.init, 1) is Code.ENGINE_FAILED
+        model = context.activation.engine.load(ModelFile(add_model))
+        assert (Buffers(device, model).run(context, model.create_execution(), np.ones((1, 4), "f4")) == 2).all()
+        rt.create_context(0)
+        assert code_of(rt.create_context, 0) is Code.CONTEXT_CREATE
+        rt.create_stream(), rt.create_stream()
+        assert code_of(rt.create_stream) is Code.STREAM_CREATE
+    rt.close()
 
 
 @pytest.mark.parametrize("kind", [-1, 4, None, "std", True])

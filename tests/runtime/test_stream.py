@@ -190,6 +190,22 @@ def test_tasks_run_on_the_leased_cores_while_there_are_some(context, add_model) 
     engine.finalize()
 
 
+def test_a_context_may_have_255_streams_and_a_device_100_contexts_and_the_end_is_an_answer(cards, rt, context) -> None:
+    streams = [context.create_stream() for _ in range(255)]  # with the default one, all that the card has
+    with pytest.raises(Fault) as refused:
+        context.create_stream()
+    assert refused.value.code is Code.STREAM_CREATE
+    for stream in streams:
+        stream.destroy()
+    contexts = [rt.create_context(0) for _ in range(100)]
+    for one in contexts:
+        one.destroy()
+    context.bind()
+    assert cards.cards()[0].pool("contexts").used == 1
+    rt.reset_device(0)
+    assert cards.leases() == []
+
+
 def _loaded(engine, path):
     from leasehold.runtime.model_file import ModelFile
 

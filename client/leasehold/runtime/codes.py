@@ -16,7 +16,6 @@ class Code(IntEnum):
     FAIL = 0xFFFFFFFF  # the library's own -1
 
     OPEN = 0x8030010B
-    DEVICE_NULL = 0x80300102
     DEVICE_UNSUPPORTED = 0x80300104
     QUERY_DEVICE = 0x80300180
     NO_CONNECT = 0x80300181

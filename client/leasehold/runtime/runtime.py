@@ -122,7 +122,8 @@ class Runtime:
             Fault: there is none of this id.
         """
         assert self.client is not None
-        found = self._devices.get(device_id) if type(device_id) is int else None
+        is_number = hasattr(device_id, "__index__") and not isinstance(device_id, bool)
+        found = self._devices.get(device_id.__index__()) if is_number else None
         if found is None:
             there = ", ".join(str(known) for known in self._devices)
             raise Fault(Code.INVALID_DEVICE, f"there is no device {device_id!r}; there are {there}")

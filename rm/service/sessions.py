@@ -106,6 +106,8 @@ class Sessions:
         admin_uids: frozenset[int] = frozenset(),
         ids_need_reserved: bool = False,
     ) -> None:
+        self.connected: set[SessionId] = set()
+        """Those that can be told anything now."""
         self._by_id: dict[str, Session] = {}
         self._count_by_process: dict[ProcessKey, int] = {}
         self._count_by_uid: dict[int, int] = {}

@@ -18,6 +18,7 @@ from bench.harness import SEED, Figure, Row, noise, say
 
 BENCHMARKS = {
     "runs": "taking and giving back runs of units in pools of 2^10 to 2^24 units",
+    "array": "a few counters, and a channel over all modules, on a large AI Engine array and on a small one",
     "inference": "one inference under a lease against bare onnxruntime",
     "cores": "two models on one core against two models on leased cores of their own",
     "kill": "from SIGKILL of a holder to the grant of a waiter",

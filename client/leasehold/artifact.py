@@ -3,10 +3,13 @@
 What is packed into a model is its manifest, an array's resources in it, under the key ``leasehold.reservation``. Into
 an xclbin go the resources, as section AIE_RESOURCES, which XRT reads too, and the manifest beside them.
 
-An artifact's content hash is that of its bytes without what can be packed into it: packing does not change it, and
-every other change does. A model's external data is no part of it. A reservation of another hash is stale.
+An artifact's content hash is that of its bytes without what can be packed into it: packing does not change it, nor does
+signing an xclbin, and every other change does. A model's external data is no part of it. A reservation of another hash
+is stale.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +20,7 @@ from leasehold.aie.xclbin import (
     ResourceSection,
     read_note,
     read_xclbin,
+    strip_xclbin,
     write_xclbin,
 )
 from leasehold.errors import Invalid
@@ -37,7 +41,8 @@ def content_hash_of(path: Path) -> str:
         OSError: it cannot be read.
     """
     if _is_xclbin(path):
-        return hash_text(write_xclbin((), _read_xclbin_file(path)))
+        with _named(path):
+            return hash_text(strip_xclbin(_read_xclbin_file(path)))
     with path.open("rb") as file:
         return f"sha256:{hash_without(file, find_entries(file, RESERVATION_KEY))}"
 
@@ -51,11 +56,8 @@ def read_packed(path: Path) -> Manifest | None:
         Invalid: the file is neither an ONNX model nor an xclbin, or what it carries is no reservation.
         OSError: it cannot be read.
     """
-    try:
+    with _named(path):
         return _read_packed_xclbin(path) if _is_xclbin(path) else _read_packed_model(path)
-    except Invalid as fault:
-        text = str(fault) if str(fault).startswith(str(path)) else f"{path}: {fault}"
-        raise Invalid(text, facts=fault.facts | {"path": str(path)}) from fault
 
 
 def check_fresh(path: Path, manifest: Manifest) -> None:
@@ -97,18 +99,17 @@ def pack(path: Path, manifest: Manifest, output: Path | None = None) -> Manifest
         Invalid: the reservation is stale, or none that such an artifact can carry.
         OSError: a file cannot be read or written.
     """
+    if _is_xclbin(path) and not manifest.resources:
+        raise Invalid(f"{path} is an xclbin, and takes an array's resources; {manifest.name} has counts for a model")
     if manifest.resources:
         manifest = replace(manifest, content_hash=content_hash_of(path))
     else:
         check_fresh(path, manifest)
     target = path if output is None else output
     if _is_xclbin(path):
-        if not manifest.resources:
-            raise Invalid(
-                f"{path} is an xclbin, and takes an array's resources; {manifest.name} has counts for a model"
-            )
         section = ResourceSection(AIE_RESOURCES, manifest.whole_resources())
-        packed = write_xclbin([section], _read_xclbin_file(path), note=manifest.to_toml(_IN_SECTION))
+        with _named(path):
+            packed = write_xclbin([section], _read_xclbin_file(path), note=manifest.to_toml(_IN_SECTION))
         replace_file(target, [packed], like=path)
         return manifest
     with path.open("rb") as file:
@@ -116,6 +117,16 @@ def pack(path: Path, manifest: Manifest, output: Path | None = None) -> Manifest
         entry = entry_bytes(RESERVATION_KEY, manifest.to_toml())
         replace_file(target, (part for parts in (chunks_without(file, entries), [entry]) for part in parts), like=path)
     return manifest
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Names the artifact in front of what is wrong with it."""
+    try:
+        yield
+    except Invalid as fault:
+        text = str(fault) if str(fault).startswith(str(path)) else f"{path}: {fault}"
+        raise Invalid(text, facts=fault.facts | {"path": str(path)}) from fault
 
 
 def _read_packed_model(path: Path) -> Manifest | None:
@@ -149,7 +160,7 @@ def _read_packed_xclbin(path: Path) -> Manifest | None:
     parts = [ResourceFile(one) for one in whole] or [
         ResourceFile(one.data, one.start_column or 0, one.column_count) for one in sections
     ]
-    return Manifest(name_of(path), hash_text(write_xclbin((), data)), resources=tuple(parts))
+    return Manifest(name_of(path), hash_text(strip_xclbin(data)), resources=tuple(parts))
 
 
 def _is_xclbin(path: Path) -> bool:

@@ -1,6 +1,7 @@
 """Requests out of what users say. Shared by the blocking and the ``await`` client."""
 
 import math
+import os
 from collections.abc import Iterable, Mapping, Sequence
 
 from google.protobuf.duration_pb2 import Duration
@@ -49,7 +50,7 @@ def acquire_request(
         raise Invalid(f"priorities are not served yet: leave out priority={priority}")
     request = pb.AcquireRequest(
         request_id=request_id,
-        claims=claims_to(claims, memory, counts, reservation, reserved_pools),
+        claims=claims_to(claims, memory, counts, _text(reservation, "a reservation", least=0), reserved_pools),
         card="" if card is None else _text(card, "a card"),
         label=_text(label, "a label", least=0),
     )
@@ -127,15 +128,29 @@ def reserve_request(
     )
 
 
-def whole_pools(found: Sequence[types_pb2.Reservation], key: str) -> list[str]:
-    """The pools of a reservation that is to be claimed whole: that of the name ``key``, else of that content hash."""
-    chosen = next((one for one in found if one.name == key), found[0] if found else types_pb2.Reservation())
+def whole_pools(found: Sequence[types_pb2.Reservation], key: str, card: str | None) -> list[str]:
+    """The pools of a reservation that is to be claimed whole, which the daemon will choose as this does.
+
+    It is this user's own rather than another's, and of the name ``key`` rather than of that content hash.
+    """
+    uid = os.geteuid()
+    here = [one for one in found if card in {None, one.card}]
+    if not here:
+        return []
+    chosen = min(here, key=lambda one: (one.owner_uid != uid, not (one.shared or one.owner_uid < 0), one.name != key))
     return [pool.pool for pool in chosen.pools if pool.unit_count]
 
 
-def is_whole(claims: Sequence[Claim], memory: str | int | None, counts: Mapping[str, float | None]) -> bool:
-    """Whether a request that names a reservation names nothing else: it then wants all of it."""
-    return not claims and memory is None and all(count is None for count in counts.values())
+def is_whole(
+    reservation: str, claims: Sequence[Claim], memory: str | int | None, counts: Mapping[str, float | None]
+) -> bool:
+    """Whether a request names a reservation and nothing else: it then wants all of it.
+
+    Raises:
+        Invalid: the reservation is named by no text.
+    """
+    is_named = bool(_text(reservation, "a reservation", least=0))
+    return is_named and not claims and memory is None and all(count is None for count in counts.values())
 
 
 def explain_request(

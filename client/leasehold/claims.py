@@ -88,9 +88,11 @@ def claims_to(
     ``reserved_pools`` is.
 
     Raises:
-        Invalid: a value that no claim can have.
+        Invalid: a value that no claim can have; a reservation from which nothing is to come.
     """
     messages = [_claim_to(claim) for claim in claims]
+    if messages and reservation and memory is None and all(count is None for count in counts.values()):
+        raise Invalid(f"nothing comes from reservation {reservation!r}: name it in the claims, or leave them out")
     if memory is not None:
         messages.append(_claim_to(Run("memory", size=memory, reservation=reservation)))
     for pool, count in counts.items():
@@ -123,6 +125,8 @@ def _claim_to(claim: Claim) -> pb.Claim:
         return pb.Claim(first_of=pb.FirstOfClaim(alternatives=alternatives))
     if not isinstance(claim, Units | Run | Ids | Common):
         raise Invalid(f"{claim!r} is no claim; use Units, Run, Ids, Common or FirstOf")
+    if not isinstance(claim.pool, str) or not isinstance(claim.reservation, str):
+        raise Invalid(f"a pool and a reservation are named by texts, not {claim.pool!r} and {claim.reservation!r}")
     message = pb.Claim(pool=claim.pool, sites=[site_text(site) for site in claim.at], reservation=claim.reservation)
     match claim:
         case Units():

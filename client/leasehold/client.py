@@ -92,8 +92,8 @@ class Client(BaseClient, ReservationCalls):
         wait_s = calls.wait_seconds(wait)
         all_counts = {"cores": cores, "streams": streams, **counts}
         reserved_pools: list[str] = []
-        if reservation and calls.is_whole(claims, memory, all_counts):
-            reserved_pools = calls.whole_pools(self.reservation_messages(reservation), reservation)
+        if calls.is_whole(reservation, claims, memory, all_counts):
+            reserved_pools = calls.whole_pools(self.reservation_messages(reservation), reservation, card)
         request = calls.acquire_request(
             next(self._request_ids),
             claims,

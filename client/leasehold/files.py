@@ -31,7 +31,10 @@ def replace_file(target: Path, parts: Iterable[bytes], *, like: Path | None = No
     """
     place = target.resolve()  # what a link leads to, and not the link
     mode = 0o666 & ~_umask() if like is None else like.stat().st_mode & 0o777
-    fd, name = tempfile.mkstemp(prefix=f".{place.name[:64]}.", dir=place.parent)
+    try:
+        fd, name = tempfile.mkstemp(prefix=".leasehold.", dir=place.parent)
+    except OSError as fault:  # told of the file that was asked for, not of one that nobody knows
+        raise OSError(fault.errno, fault.strerror, str(target)) from fault
     try:
         with os.fdopen(fd, "wb") as file:
             os.fchmod(file.fileno(), mode)

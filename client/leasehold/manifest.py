@@ -34,7 +34,7 @@ from leasehold.claims import Claim, Run, Units
 from leasehold.errors import Invalid
 from leasehold.files import read_limited
 
-MANIFEST_BYTES_MAX = 4 << 20  # an array of 255 columns and rows has 1 MiB of resources
+MANIFEST_BYTES_MAX = 4 << 20  # resources of 50 by 9 tiles have 4,752 bytes
 NAME_CHARS_MAX = 64
 PROFILE_CHARS_MAX = 128
 COUNT_MAX = (1 << 63) - 1
@@ -148,7 +148,7 @@ class Manifest:
         """The manifest as TOML. An array's resources go along in it, or lie elsewhere, under the name ``resources``.
 
         Raises:
-            Invalid: it has resources for some columns only, which a manifest cannot say.
+            Invalid: it has resources for some columns only, which a manifest cannot say, or too many to be read again.
         """
         lines = [f"name = {_quoted(self.name)}", f"profile = {_quoted(self.profile)}"]
         lines.append(f"content_hash = {_quoted(self.content_hash)}")
@@ -161,7 +161,10 @@ class Manifest:
         if self.measured_with:
             lines += ["", "[measured_with]"]
             lines += [f"{_quoted(name)} = {list(shape)}" for name, shape in self.measured_with.items()]
-        return "\n".join(lines) + "\n"
+        text = "\n".join(lines) + "\n"
+        if len(text.encode()) > MANIFEST_BYTES_MAX:
+            raise _wrong(f"it would have more than the {MANIFEST_BYTES_MAX} bytes that are possible")
+        return text
 
     def whole_resources(self) -> bytes:
         """The one resource file, for a whole array.

@@ -7,10 +7,14 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from leasehold.artifact import content_hash_of
-from leasehold.errors import Exhausted, Invalid
+from leasehold.errors import Exhausted, Invalid, Refused
 from leasehold.manifest import Manifest, name_of
+
+if TYPE_CHECKING:
+    from leasehold.local import Manager
 
 GRAIN_BYTES = 64 << 10
 CEILING_BYTES = 1 << 36
@@ -62,18 +66,32 @@ class Plan:
         )
 
 
-def check_holdable(manifest: Manifest) -> None:
-    """Refuses what not even a card of the manifest's profile on which everything is free could hold.
+def empty_card(profile: str) -> "Manager":
+    """A card of a profile on which everything is free; of none, an embedded card with all of this host's memory.
 
-    Where it names no profile, that is an embedded card with all of this host's memory. Needs the extra ``daemon``.
+    Needs the extra ``daemon``.
 
     Raises:
-        Invalid: no such card could; or there is no such profile.
+        Invalid: there is no such profile.
     """
     from leasehold.local import Manager
 
     host_bytes = min(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), _CARD_BYTES_MAX)
-    Manager(manifest.profile or "embedded", memory=host_bytes).acquire(*manifest.claims())
+    return Manager(profile or "embedded", memory=host_bytes)
+
+
+def check_holdable(manifest: Manifest, card: "Manager") -> None:
+    """Refuses what not even ``card``, on which everything is free, can hold. Takes it there.
+
+    Raises:
+        Invalid: it cannot.
+    """
+    try:
+        card.acquire(*manifest.claims())
+    except Refused as fault:
+        kind = f"card of profile {manifest.profile}" if manifest.profile else "card of this host"
+        text = f"{manifest.name} needs more than any {kind} has: {fault}"
+        raise Invalid(text, facts=fault.facts | {"profile": manifest.profile}) from fault
 
 
 def measure(path: Path, shapes: Shapes, *, on_try: Callable[[int, bool], None] = lambda size, fits: None) -> Plan:

@@ -4,19 +4,18 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from leasehold import calls
-from leasehold.aie.array import RESOURCE_TYPES, ArrayShape
-from leasehold.aie.bitmaps import held_of, pool_shape_of
-from leasehold.aie.resource_file import write_resources
 from leasehold.card import ReservationInfo, reservation_info_from
 from leasehold.claims import Claim
 from leasehold.errors import Invalid, LeaseholdError
-from leasehold.reservable import manifest_of
-from leasehold.statistics import SiteCounts, count_sites
+from leasehold.statistics import SiteCounts, count_sites, names_with
 from rmapi.v1 import resource_manager_pb2 as pb
 from rmapi.v1 import types_pb2
+
+if TYPE_CHECKING:
+    from leasehold.aie.array import ArrayShape
 
 _STABLE_TRIES = 20  # to read all pools as of one moment, while others change them
 
@@ -41,6 +40,8 @@ class ReservationCalls(ABC):
             Refused: as ``reserve_claims``, and
             Invalid: the file says nothing of the kind, or what it carries was made for another content.
         """
+        from leasehold.reservable import manifest_of
+
         manifest = manifest_of(Path(artifact))
         claims = manifest.claims(self.array_shape(card) if manifest.resources else None)
         return self.reserve_claims(
@@ -119,19 +120,21 @@ class ReservationCalls(ABC):
             Invalid: no such card or pool.
         """
         response: pb.GetBitmapResponse = self._read("GetBitmap", pb.GetBitmapRequest(card=card or "", pool=pool))
-        names = [one.name for one in self.reservation_messages() if pool in {mine.pool for mine in one.pools}]
-        reserved = [one for name in names for one in self.reservation_messages(name, with_units=True)]
-        return count_sites(response.bitmap, self.lease_messages(pool), reserved)
+        names = names_with(self.reservation_messages(), pool)
+        found = [one for name in names for one in self.reservation_messages(name, with_units=True) if one.name == name]
+        return count_sites(response.bitmap, self.lease_messages(pool), found)
 
     # AI Engine arrays.
 
-    def array_shape(self, card: str | None = None) -> ArrayShape:
+    def array_shape(self, card: str | None = None) -> "ArrayShape":
         """The shape of an AI Engine array.
 
         Raises:
             Invalid: the card is none.
         """
-        return ArrayShape.of(pool_shape_of(bitmap) for bitmap in self._array_bitmaps(card)[0])
+        from leasehold.aie.bitmaps import shape_of
+
+        return shape_of(self._array_bitmaps(card)[0])
 
     def dump(self, card: str | None = None, *, with_reserved: bool = False) -> bytes:
         """The units of an array that are held (and, if wanted, those reserved) as the driver's resource file.
@@ -140,17 +143,21 @@ class ReservationCalls(ABC):
             Invalid: the card is no AI Engine array.
             LeaseholdError: others change it all the time, so that no one state could be read.
         """
+        from leasehold.aie.bitmaps import held_of, shape_of
+        from leasehold.aie.resource_file import write_resources
+
         for _ in range(_STABLE_TRIES):
             bitmaps, is_one_state = self._array_bitmaps(card)
             if is_one_state:
-                shape = ArrayShape.of(pool_shape_of(bitmap) for bitmap in bitmaps)
-                return write_resources(shape, {one.pool.name: held_of(one, with_reserved) for one in bitmaps})
+                return write_resources(
+                    shape_of(bitmaps), {one.pool.name: held_of(one, with_reserved) for one in bitmaps}
+                )
         raise LeaseholdError("the card changes too often to be dumped; try again when fewer processes use it")
 
     def gate(self, tiles: Iterable[tuple[int, int]] | None = None, *, card: str | None = None) -> None:
         """Turns the clocks of tiles ``(column, row)``, and of those above them in their column, off; None means all.
 
-        For admins. The shim's clock always runs.
+        For admins, one at a time: it reads which clocks are off, and says which are then. The shim's always runs.
 
         Raises:
             Held: somebody holds units there.
@@ -178,9 +185,11 @@ class ReservationCalls(ABC):
             self._read("GetBitmap", pb.GetBitmapRequest(card=card or "", pool=name))
             for name in self._resource_pools(card)
         ]
-        return [one.bitmap for one in responses], len({one.revision for one in responses}) == 1
+        return [one.bitmap for one in responses], len({one.revision for one in responses}) <= 1
 
     def _resource_pools(self, card: str | None) -> list[str]:
+        from leasehold.aie.array import RESOURCE_TYPES
+
         return [pool.name for pool in self._card_message(card).pools if pool.name in RESOURCE_TYPES]
 
     def _card_message(self, card: str | None) -> types_pb2.Card:

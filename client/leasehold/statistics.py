@@ -27,6 +27,11 @@ class SiteCounts:
     reserved_for: Mapping[int, int]
 
 
+def names_with(reservations: Iterable[pb.Reservation], pool: str) -> list[str]:
+    """Names of those that have units of a pool."""
+    return [one.name for one in reservations if any(mine.pool == pool and mine.unit_count for mine in one.pools)]
+
+
 def count_sites(
     bitmap: pb.PoolBitmap, leases: Iterable[pb.Lease], reservations: Iterable[pb.Reservation]
 ) -> list[SiteCounts]:
@@ -80,6 +85,8 @@ def _owners(
         for allotment in allotments:
             if card != bitmap.card or allotment.pool != pool:
                 continue
+            if not allotment.units:
+                continue  # it was given back
             sites = [index[name] for name in allotment.sites] or [0]
             runs = list(allotment.units) * (len(sites) if len(allotment.units) == 1 else 1)
             for site, ranges in zip(sites, runs, strict=True):

@@ -18,14 +18,19 @@ import os
 import threading
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
 from leasehold import calls
+from leasehold.aie.array import ArrayShape, PoolShape
 from leasehold.card import Card, LeaseInfo, ReservationInfo, card_from, lease_info_from, reservation_info_from
 from leasehold.claims import Claim, Site, site_text
-from leasehold.errors import LeaseholdError, Refused, TimedOut, refused
+from leasehold.errors import Invalid, LeaseholdError, Refused, TimedOut, refused
 from leasehold.held_lease import HeldLease
 from leasehold.lease import Lease
 from leasehold.quantity import parse_size
+from leasehold.reservable import manifest_of
+from leasehold.statistics import SiteCounts, count_sites
+from rm.core.card import Card as LedgerCard
 from rm.core.claims import Asker, Wish
 from rm.core.errors import NotNow, Refusal
 from rm.core.events import Event, Extended, Granted, LeaseEnded, Request, UnitsReturned
@@ -100,10 +105,10 @@ class FakeClient:
         wait_s = calls.wait_seconds(wait)
         all_counts = {"cores": cores, "streams": streams, **counts}
         reserved_pools: list[str] = []
-        if reservation and calls.is_whole(claims, memory, all_counts):
+        if calls.is_whole(reservation, claims, memory, all_counts):
             with self._changed:
                 found = [self._reservation_message(one.name) for one in self.reservations(reservation)]
-                reserved_pools = calls.whole_pools(found, reservation)
+                reserved_pools = calls.whole_pools(found, reservation, card)
         request = calls.acquire_request(
             1,
             claims,
@@ -146,11 +151,45 @@ class FakeClient:
                 for card in self._ledger.cards.values()
             ]
 
+    def bitmap(self, pool: str, card: str | None = None) -> types_pb2.PoolBitmap:
+        """The bits of a pool, as their message; see ``leasehold.Client.bitmap``."""
+        with self._changed:
+            here = self._ledger.cards.get(CardId(card or next(iter(self._ledger.cards))))
+            found = here.pools.get(PoolName(pool)) if here is not None else None
+            if here is None or found is None:
+                raise Invalid(f"there is no pool {pool!r} on card {card or 'any'}", facts={"pool": pool})
+            return convert.bitmap_to(here, found, convert.pool_to(found, waiter_count=0, used_bytes=0))
+
     def leases(self, pool: str = "") -> list[LeaseInfo]:
         """All live leases, oldest first; only those with units of ``pool`` where it is given."""
         with self._changed:
             found = [lease for lease in self._ledger.leases.values() if not pool or pool in lease.pools]
             return [lease_info_from(convert.lease_to(lease, self._ledger.cards[lease.card])) for lease in found]
+
+    def reserve(
+        self,
+        artifact: str | os.PathLike[str],
+        *,
+        name: str | None = None,
+        card: str | None = None,
+        shared: bool = False,
+        replace: bool = False,
+    ) -> ReservationInfo:
+        """Sets aside what a file says; see ``leasehold.Client.reserve``."""
+        manifest = manifest_of(Path(artifact))
+        shape = None
+        if manifest.resources:
+            pools = self._card(card).spec.pools
+            shape = ArrayShape.of(PoolShape(one.name, one.unit_count, one.sites, one.site_unit_counts) for one in pools)
+        return self.reserve_claims(
+            name or manifest.name,
+            *manifest.claims(shape),
+            content_hash=manifest.content_hash,
+            card=card,
+            profile=manifest.profile,
+            shared=shared,
+            replace=replace,
+        )
 
     def reserve_claims(
         self,
@@ -198,6 +237,18 @@ class FakeClient:
         with self._changed:
             found = [self._reservation_message(name) for name in sorted(self._ledger.reservations)]
             return [reservation_info_from(one) for one in found if not key or key in {one.name, one.content_hash}]
+
+    def statistics(self, pool: str, card: str | None = None) -> list[SiteCounts]:
+        """How much of a pool is free, held and reserved at each of its sites; see ``leasehold.Client.statistics``."""
+        with self._changed:
+            found = self._card(card)
+            if PoolName(pool) not in found.pools:
+                raise Invalid(f"card {found.id} has no pool {pool!r}; it has {', '.join(found.pools)}")
+            state = found.pools[PoolName(pool)]
+            bitmap = convert.bitmap_to(found, state, convert.pool_to(state, waiter_count=0, used_bytes=0))
+            leases = [self._message(lease_id) for lease_id in self._ledger.leases]
+            reserved = [self._reservation_message(name, with_units=True) for name in self._ledger.reservations]
+            return count_sites(bitmap, leases, reserved)
 
     def check(self) -> list[str]:
         """Compares the bitmaps with the leases; one sentence a difference."""
@@ -296,9 +347,15 @@ class FakeClient:
         self._ledger.apply(event)
         self._changed.notify_all()
 
-    def _reservation_message(self, name: str) -> types_pb2.Reservation:
+    def _card(self, card_id: str | None) -> LedgerCard:
+        try:
+            return self._ledger.card_of(CardId(card_id)) if card_id else next(iter(self._ledger.cards.values()))
+        except Refusal as refusal:
+            raise _told(refusal) from refusal
+
+    def _reservation_message(self, name: str, *, with_units: bool = False) -> types_pb2.Reservation:
         kept = self._ledger.reservations[name]
-        return convert.reservation_to(kept, self._ledger.cards[kept.spec.card])
+        return convert.reservation_to(kept, self._ledger.cards[kept.spec.card], with_units=with_units)
 
     def _message(self, lease_id: LeaseId) -> types_pb2.Lease:
         lease = self._ledger.leases[lease_id]

@@ -63,7 +63,8 @@ def understand(
             named = units_of_ids(pool, claim.ids, sites)
             bit_count = len(claim.ids) * pool.spec.slices_per_unit
         case Common():
-            sites = sites if _are_distinct(sites) else tuple(dict.fromkeys(sites))
+            is_clear = sites is pool.open_sites or _are_distinct(sites)
+            sites = sites if is_clear else tuple(dict.fromkeys(sites))
             bit_count = pool.spec.slices_per_unit
         case Run():
             bit_count = _bits_of_run(claim, pool)
@@ -111,7 +112,7 @@ def check_together(asks: Iterable[Ask]) -> None:
                 if not named.has_none(ask.units):
                     raise InvalidRequest(f"a unit of pool {name} is claimed twice in one request", pool=name)
                 named.insert(ask.units)
-            for site, bit_count in _bits_by_site(ask):
+            for site, bit_count in bits_by_site(ask):
                 bit_counts[site] = bit_counts.get(site, 0) + bit_count
         for site, bit_count in bit_counts.items():
             _check_capacity(pool, (site,), bit_count)
@@ -194,7 +195,7 @@ def _are_distinct(numbers: Sequence[int]) -> bool:
     return len(set(numbers)) == len(numbers)
 
 
-def _bits_by_site(ask: Ask) -> Iterable[tuple[int, int]]:
+def bits_by_site(ask: Ask) -> Iterable[tuple[int, int]]:
     """How many bits a claim takes at each of its sites; a site that stands twice is told twice."""
     if isinstance(ask.claim, Whole) and ask.units is not None:
         return ((site, sum(map(len, runs))) for site, runs in ask.units.by_site())
@@ -210,13 +211,17 @@ def _pool_of(card: Card, name: PoolName) -> Pool:
 
 
 def _find_reservation(key: str, card: Card, reservations: Mapping[str, Reservation], asker: Asker) -> Reservation:
-    """The reservation of this name; else one of this content hash, which several users and cards may have."""
+    """The reservation of this name, else of this content hash; the asker's own before others' that it may use."""
+    uid = asker.holder.uid
     found = reservations.get(key)
-    if found is None or found.spec.card != card.id:
-        same = [one for one in reservations.values() if one.spec.content_hash == key and one.spec.card == card.id]
-        found = next((one for one in same if one.may_be_used_by(asker)), same[0] if same else None)
-    if found is None:
-        raise InvalidRequest(f"card {card.id} has no reservation {key!r}", reservation=key)
+    if found is None or found.spec.card != card.id or found.spec.owner_uid != uid:
+        same = [one for one in reservations.values() if key in (one.spec.name, one.spec.content_hash)]
+        here = [one for one in same if one.spec.card == card.id]
+        if not here:
+            raise InvalidRequest(f"card {card.id} has no reservation {key!r}", reservation=key)
+        found = min(
+            here, key=lambda one: (one.spec.owner_uid != uid, not one.may_be_used_by(asker), one.spec.name != key)
+        )
     check_may_use(found, asker)
     return found
 
@@ -232,8 +237,8 @@ def _all_of(reservation: Reservation, pool: Pool) -> UnitSet:
 
 
 def _check_named_by(reservation: Reservation, units: UnitSet, pool: Pool) -> None:
-    name, mine = pool.spec.name, reservation.units.get(pool.spec.name)
-    if mine is None or not mine.has_all(units):
+    name = pool.spec.name
+    if not reservation.names_all(name, units):
         key = reservation.spec.name
         text = f"reservation {key} does not name unit {ids_text(units, pool)} of pool {name}"
         raise InvalidRequest(text, pool=name, reservation=key)

@@ -198,6 +198,10 @@ class Books:
 
     # What they share.
 
+    def is_kept_by_system(self, lease: Lease) -> bool:
+        """Whether the system itself has a lease. A process that the kernel does not name has pid 0 and a session."""
+        return lease.holder.is_system and lease.session not in self.sessions
+
     def _keep(self, lease: Lease) -> None:
         """Notes a lease: its units are held from now on."""
         self._hold(lease.card, lease.allotments)

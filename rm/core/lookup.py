@@ -60,7 +60,7 @@ class Lookup(Books):
         """Who holds units of a pool, or one of ``units``: a few of them, oldest first, in words and numbers."""
         holding = (self.leases[lease_id] for lease_id in self.leases_by_pool.get((card.id, pool), ()))
         wanted = None if units is None else _by_site(units)
-        asked = (lease for lease in holding if not (but_system and lease.holder.is_system))
+        asked = (lease for lease in holding if not (but_system and self.is_kept_by_system(lease)))
         found = (lease for lease in asked if wanted is None or _holds_any(lease, pool, wanted))
         return [
             {

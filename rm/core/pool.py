@@ -200,8 +200,6 @@ class Pool:
             faults.append(f"pool {name}: the bits count {counted}, the counters {kept}")
         if sorted((*self.open_sites, *self.gated)) != list(range(self.spec.site_count)):
             faults.append(f"pool {name}: a site is both open and gated, or neither")
-        if any(self.held.at_site(site).any() for site in self.gated):
-            faults.append(f"pool {name}: a unit of a clock-gated site is held")
         return faults
 
     # What follows from a change.

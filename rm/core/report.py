@@ -54,6 +54,7 @@ def differences(books: Books) -> list[str]:
             faults += [f"card {card.id}: {fault}" for fault in pool.check()]
             if pool.gated != {pool.site_index[site] for site in card.gated_sites if site in pool.site_index}:
                 faults.append(f"card {card.id}: the clocks of pool {pool.spec.name} differ from those of the card")
+        faults += _held_without_clock(books, card)
         held = [(lease.id, lease.allotments) for lease in books.leases.values() if lease.card == card.id]
         faults += _compare(card, "held", held)
         quarantined = [(lease.id, lease.allotments) for lease in books.quarantine.values() if lease.card == card.id]
@@ -85,6 +86,20 @@ def _compare(card: Card, what: str, owners: Sequence[tuple[str, tuple[Allotment,
             faults.append(f"card {card.id}: {only_bits} units of pool {name} are {what} by nobody")
         if only_books:
             faults.append(f"card {card.id}: {only_books} units of pool {name} belong to somebody but are not {what}")
+    return faults
+
+
+def _held_without_clock(books: Books, card: Card) -> list[str]:
+    """Clock-gated sites at which somebody has units; what the system keeps there needs no clock."""
+    faults = []
+    for name, pool in card.pools.items():
+        if not pool.gated:
+            continue
+        for lease_id in books.leases_by_pool.get((card.id, name), ()):
+            lease = books.leases[lease_id]
+            sites = {site for one in lease.allotments if one.pool == name for site in one.units.sites}
+            if sites & pool.gated and not books.is_kept_by_system(lease):
+                faults.append(f"card {card.id}: {lease_id} holds units of pool {name} at a clock-gated site")
     return faults
 
 

@@ -60,6 +60,10 @@ class Reservation:
         """Whether one of ``units`` belongs to it."""
         return pool in self.units and not self.units[pool].has_none(units)
 
+    def names_all(self, pool: PoolName, units: UnitSet) -> bool:
+        """Whether all of ``units`` belong to it."""
+        return pool in self.units and self.units[pool].has_all(units)
+
     def lose(self, pool: PoolName, units: UnitSet) -> None:
         """Forgets those of ``units`` that belong to it: they were given to the pool."""
         if pool in self.units:

@@ -1,13 +1,14 @@
 """What may become of reservations, and of the clocks of sites: decided here, as everything else is in ``ledger``."""
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from rm.core import limits
-from rm.core.asks import check_range, check_shown
+from rm.core.asks import bits_by_site, check_range, check_shown, understand
 from rm.core.bitmap import UnitBitmap
 from rm.core.card import Card
-from rm.core.claims import Asker, Claim
+from rm.core.claims import Asker, Claim, FirstOf
 from rm.core.conflict import held_by, unit_held
 from rm.core.errors import InvalidRequest, NotNow, Refusal, UnitHeld
 from rm.core.events import ReservationReplaced, Reserved, SitesGated, Unreserved
@@ -136,7 +137,8 @@ class Reserving(Lookup):
                 if pool.held.at_site(at).any():
                     units = pool.held.part(pool.all_at(at))
                     if holders := self.find_holders(card, pool.spec.name, units, but_system=True):
-                        text = f"units of pool {pool.spec.name} at site {site} are held: its clock must run"
+                        who = held_by({"holders": holders})
+                        text = f"units of pool {pool.spec.name} at site {site} are held: its clock must run{who}"
                         raise UnitHeld(text, card=card.id, pool=pool.spec.name, site=site, holders=holders)
         return SitesGated(card.id, tuple(sorted(set(sites))))
 
@@ -156,8 +158,8 @@ class Reserving(Lookup):
     def _same_content(self, wish: ReserveWish, old: Reservation | None) -> Reservation | None:
         """What was set aside for the same content by the same user, on a card that the wish may use.
 
-        Who would replace a reservation that has lost units, or that others may use while they should not, or the other
-        way round, does not find it.
+        Who would replace a reservation does not find it where it has lost units, others may use it while they should
+        not or the other way round, or something else is claimed than what it was made with.
         """
         if not wish.content_hash:
             return None
@@ -167,10 +169,33 @@ class Reserving(Lookup):
             is_same = one.spec.content_hash == wish.content_hash and one.spec.owner_uid == wish.asker.holder.uid
             is_there = wish.card in {None, one.spec.card}
             is_such = wish.profile in {"", self.cards[one.spec.card].spec.profile}
-            is_outdated = not one.is_complete or one.spec.is_shared != wish.is_shared
-            if is_same and is_there and is_such and not (wish.replaces and one is old and is_outdated):
+            if not (is_same and is_there and is_such):
+                continue
+            if not (wish.replaces and one is old and self._is_outdated(one, wish)):
                 return one
         return None
+
+    def _is_outdated(self, old: Reservation, wish: ReserveWish) -> bool:
+        """Whether ``old`` is not what ``wish`` would set aside. What has alternatives may have been any of them."""
+        if not old.is_complete or old.spec.is_shared != wish.is_shared:
+            return True
+        card = self.cards[old.spec.card]
+        wanted: Counter[tuple[PoolName, int]] = Counter()
+        for claim in wish.claims:
+            if isinstance(claim, FirstOf):
+                return False
+            ask = understand(claim, card, self.reservations, wish.asker, to_reserve=True)
+            if ask.units is not None and not old.names_all(claim.pool, ask.units):
+                return True
+            for site, bit_count in bits_by_site(ask):
+                wanted[claim.pool, site] += bit_count
+        return wanted != Counter(
+            {
+                (name, site): bits.at_site(site).count()
+                for name, bits in old.units.items()
+                for site in range(card.pools[name].spec.site_count)
+            }
+        )
 
     def _check_unused(self, reservation: Reservation) -> None:
         card = self.cards[reservation.spec.card]

@@ -56,6 +56,7 @@ Examples:
   rmd --card-memory 2GiB --cards 2      two cards of 2 GiB each
   rmd --profile ax-m1                   the shape of an AX-M1, on memory of this host
   rmd --profile aie --system ecc        an AI Engine array, less what ECC scrubbing needs
+  rmd --profile aie:10x5 --strict-ids   one of 10 columns and 5 rows, for programs compiled for it
   rmd --config /etc/leasehold.toml      options from a file: profile = "embedded", cards = 2, ...
   rmd --recover salvage                 goes on without a state that is damaged; see docs/operations.md
 \b
@@ -94,7 +95,7 @@ _log = structlog.get_logger(__name__)
     "--system",
     multiple=True,
     metavar="NAME",
-    help="Units that the system keeps for itself, as the profile names them: error-broadcast, ecc. May be repeated.",
+    help="Units that the system keeps for itself, as the profile names them: ecc, error-broadcast. May be repeated.",
 )
 @click.option(
     "--strict-ids", is_flag=True, help="A claim by id must name reserved units.  [default: free ones as well]"

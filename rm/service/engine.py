@@ -57,7 +57,7 @@ class Engine:
         self.commits = Commits(ledger, store, clock, self.log, on_failure)
         self.endings = Endings(ledger, backend, self.commits, self.news, serve=self._serve_waiters)
         self.reservations = Reservations(
-            ledger, self.commits, self.waiting, Desk(check_open=self._check_open, serve=self._serve_waiters)
+            ledger, self.commits, self.waiting, Desk(self._check_serving, self._check_room, self._serve_waiters)
         )
         self._unclaimed = Unclaimed()
         self._coming: set[LeaseId] = set()  # granted, and not safe yet: nobody knows of them
@@ -95,7 +95,7 @@ class Engine:
                 lease = self.ledger.leases[lease_id]
                 pools = pools_of(claims)
                 if not self.waitlist.open_cards((lease.card,), pools):
-                    raise self.waiting.in_front((lease.card,), pools)
+                    raise self.waiting.in_front((lease.card,), pools, may_queue=False)
                 self._check_room()
                 first_index = len(lease.allotments)
                 windows = self.backend.prepare(lease_id, lease.card, event.allotments, first_index=first_index)

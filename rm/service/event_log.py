@@ -76,7 +76,8 @@ def _describe_card(event: events.Event, *, revision: int, wall_ns: int) -> Happe
         case events.Unreserved(name, card):
             kind, text = "unreserved", f"{name} is no longer reserved"
         case events.SitesGated(card, sites):
-            kind, text = "gated", f"the clocks of {len(sites)} sites of card {card} are off"
+            off = f"the clocks of {len(sites)} sites of card {card} are off" if sites else ""
+            kind, text = "gated", off or f"the clocks of all sites of card {card} run"
         case _:
             return None
     return Happening(revision, kind, text, wall_ns, card=card)

@@ -122,9 +122,9 @@ class Methods:
         return pb.RevokeResponse(revoked=revoked, revision=self._revision)
 
     async def _reserve(self, request: pb.ReserveRequest, asker: Asker) -> pb.ReserveResponse:
-        found, existed = await self.engine.reservations.reserve(requests.reserve_wish(request, asker))
+        found, existed = self.engine.reservations.reserve(requests.reserve_wish(request, asker))
         message = convert.reservation_to(found, self.engine.ledger.cards[found.spec.card])
-        return pb.ReserveResponse(reservation=message, existed=existed, revision=self._revision)
+        return pb.ReserveResponse(reservation=message, existed=existed, revision=await self.engine.synced())
 
     async def _unreserve(self, request: pb.UnreserveRequest, asker: Asker) -> pb.UnreserveResponse:
         await self.engine.reservations.unreserve(request.name, asker)

@@ -40,12 +40,12 @@ def keep_alive(engine: Engine, session: SessionId, request: pb.KeepAliveRequest)
 
 
 def reserve_wish(request: pb.ReserveRequest, asker: Asker) -> ReserveWish:
-    """What a request to reserve wishes. Without a content hash its claims stand for themselves.
+    """What a request to reserve wishes. Without a content hash its name and claims stand for themselves.
 
     Raises:
         InvalidRequest: a claim that says nothing, or what no claim may say.
     """
-    bare = pb.ReserveRequest(claims=request.claims, card=request.card, profile=request.profile)
+    bare = pb.ReserveRequest(name=request.name, claims=request.claims, card=request.card, profile=request.profile)
     digest = hashlib.blake2b(bare.SerializeToString(deterministic=True), digest_size=16).hexdigest()
     return ReserveWish(
         name=request.name,

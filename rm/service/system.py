@@ -37,13 +37,18 @@ def claims_of(system: Mapping[str, Sequence[SystemUnits]], name: str, card: Card
 
 
 def keep(engine: Engine, system: Mapping[str, Sequence[SystemUnits]], names: Sequence[str], *, uid: int) -> None:
-    """Sees to it that the system has exactly what ``names`` say, on every card. Called before anybody is served.
+    """Sees to it that the system has what ``names`` say, on every card, and nothing else. Nobody is served before.
+
+    What it has already stays as it is; what is new is taken where the clocks run.
 
     Raises:
-        InvalidRequest: the profile knows no such name.
+        InvalidRequest: the profile knows no such name; nothing is changed.
         UnitHeld: somebody has one of the units; nothing more is changed.
     """
     ledger = engine.ledger
+    for card in ledger.cards.values():
+        for name in names:
+            claims_of(system, name, card)
     mine = [ledger.leases[lease_id] for lease_id in ledger.leases_by_session.get(SESSION, ())]
     there: dict[tuple[CardId, str], LeaseId] = {(lease.card, lease.label): lease.id for lease in mine}
     with engine.commits:
@@ -54,9 +59,9 @@ def keep(engine: Engine, system: Mapping[str, Sequence[SystemUnits]], names: Seq
         asker = Asker(SESSION, Holder(0, uid, "rmd --system " + ",".join(names)), is_admin=True)
         for card in ledger.cards.values():
             for name in names:
-                label = _LABEL + name
-                if (card.id, label) not in there:
-                    wish = Wish(asker, claims_of(system, name, card), card=card.id, label=label)
+                label, claims = _LABEL + name, claims_of(system, name, card)
+                if claims and (card.id, label) not in there:
+                    wish = Wish(asker, claims, card=card.id, label=label)
                     now_ns, now_wall_ns = engine.clock.monotonic_ns(), engine.clock.wall_ns()
                     event = ledger.decide_acquire(wish, now_ns=now_ns, now_wall_ns=now_wall_ns)
                     assert isinstance(event, Granted), "a wish without a request id is always new"

@@ -112,13 +112,16 @@ class WaitingRoom:
         """When the next wait ends, or one that has been answered since would have."""
         return self._deadlines[0][0] if self._deadlines else None
 
-    def in_front(self, cards: tuple[CardId, ...], pools: frozenset[PoolName]) -> PoolExhausted:
-        """Why a request that would overtake others is refused: who waits in front of it."""
+    def in_front(
+        self, cards: tuple[CardId, ...], pools: frozenset[PoolName], *, may_queue: bool = True
+    ) -> PoolExhausted:
+        """Why a request that would overtake others is refused: who waits in front of it; ``may_queue`` if it could."""
         queues = [(card, pool) for card in cards for pool in pools]
         firsts = [first for queue in queues if (first := self.waitlist.first(queue)) is not None]
         wish = min(firsts, key=lambda waiter: waiter.number).wish
         waiter_count = max(self.waitlist.count(queue) for queue in queues)
         names, pid = ", ".join(sorted(pools)), wish.asker.holder.pid
         who = f"pid {pid}" + (f" ('{wish.label}')" if wish.label else "")
-        text = f"{waiter_count} waiting in front for {names}, the first of them {who}; give a wait to queue behind"
+        then = "give a wait to queue behind" if may_queue else "try again when they are served"
+        text = f"{waiter_count} waiting in front for {names}, the first of them {who}; {then}"
         return PoolExhausted(text, pool=names, waiter_count=waiter_count, waiter_pid=pid, holders=[])

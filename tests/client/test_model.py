@@ -9,8 +9,12 @@ import pytest
 
 import leasehold
 from demo import models
+from leasehold.artifact import RESERVATION_KEY, content_hash_of, pack
+from leasehold.manifest import Manifest
+from leasehold.model import floor_bytes
 from leasehold.onnx_file import NotAModel, weight_bytes
 from leasehold.testing import FakeClient
+from support.onnx_models import entry
 
 MIB = 1 << 20
 SOURCE = Path(__file__).read_bytes()
@@ -126,6 +130,57 @@ def test_unloading_gives_its_memory_back(lease):
 def test_without_a_size_it_takes_half_of_what_is_left(lease):
     assert lease.load(models.model_path("magika")).memory_bytes == 64 * MIB
     assert lease.load(models.model_path("magika")).memory_bytes == 32 * MIB
+
+
+def packed_model(path: Path, **counts) -> Path:
+    path.write_bytes(models.model_path("magika").read_bytes())
+    pack(path, Manifest("magika", content_hash_of(path), **counts))
+    return path
+
+
+def test_a_packed_reservation_says_how_much_it_takes(lease, tmp_path):
+    file = packed_model(tmp_path / "magika.onnx", memory_bytes=20 * MIB)
+    model = lease.load(file)
+
+    assert model.memory_bytes == 20 * MIB
+    assert lease.memory_left == 108 * MIB
+    assert models.magika_answer(model.run(models.magika_input(SOURCE)))[0] == "python"
+    assert lease.load(file, memory="16MiB").memory_bytes == 16 * MIB
+
+
+def test_a_packed_reservation_is_never_less_than_the_weights_need(lease, tmp_path):
+    file = packed_model(tmp_path / "magika.onnx", memory_bytes=1)
+    assert lease.load(file).memory_bytes == floor_bytes(file)
+
+
+def test_a_packed_reservation_that_the_lease_cannot_meet_is_refused_before_loading(tmp_path):
+    file = packed_model(tmp_path / "magika.onnx", memory_bytes=20 * MIB)
+    with FakeClient(memory="64MiB").acquire(memory="16MiB") as small:
+        with pytest.raises(leasehold.Exhausted, match="16 MiB"):
+            small.load(file)
+        assert small.memory_left == 16 * MIB
+
+
+def test_a_packed_reservation_of_cores_alone_leaves_memory_as_it_is(lease, tmp_path):
+    assert lease.load(packed_model(tmp_path / "magika.onnx", cores=1)).memory_bytes == 64 * MIB
+
+
+@pytest.mark.parametrize("memory", [None, "16MiB"])
+def test_a_stale_reservation_is_refused_whatever_memory_is_given(lease, tmp_path, memory):
+    file = packed_model(tmp_path / "magika.onnx", memory_bytes=20 * MIB)
+    file.write_bytes(file.read_bytes() + entry(b"author", b"somebody"))
+
+    with pytest.raises(leasehold.Invalid, match=r"another content .*'rmctl plan' and 'rmctl pack' again"):
+        lease.load(file, memory=memory)
+    assert lease.memory_left == 128 * MIB
+
+
+def test_a_reservation_that_is_none_is_refused(lease, tmp_path):
+    file = tmp_path / "magika.onnx"
+    file.write_bytes(models.model_path("magika").read_bytes() + entry(RESERVATION_KEY.encode(), b"name = 3"))
+    with pytest.raises(leasehold.Invalid, match=r"magika\.onnx: this manifest cannot be used: name"):
+        lease.load(file)
+    assert lease.memory_left == 128 * MIB
 
 
 @pytest.mark.parametrize("content", [b"", b"not a model at all", b"\x08\x08\x12\x07pytorch", SOURCE[:500]])

@@ -160,12 +160,12 @@ def test_a_site_that_no_pool_has_is_found_when_it_is_applied(ledger) -> None:
 
 
 def test_books_that_disagree_about_clocks_say_so(ledger) -> None:
-    acquire(ledger, Units("ch", 1, ("b",)), card=CARD)
+    lease = acquire(ledger, Units("ch", 1, ("b",)), card=CARD)
     state = ledger.cards[CARD].pools[PoolName("ch")]
     state.gate(("b",))
     assert differences(ledger) == [
-        "card 0: pool ch: a unit of a clock-gated site is held",
         "card 0: the clocks of pool ch differ from those of the card",
+        f"card 0: {lease.id} holds units of pool ch at a clock-gated site",
     ]
     state.open_sites = (0, 1, 2)
     assert "card 0: pool ch: a site is both open and gated, or neither" in differences(ledger)

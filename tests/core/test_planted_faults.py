@@ -1,16 +1,22 @@
 """Shows that the model machine has teeth: it must fail on a ledger with a fault planted in it, whatever the fault."""
 
+from dataclasses import replace
 from itertools import islice
 
 import pytest
 from hypothesis import Phase, seed, settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from rm.core import deadlines, fit, placement
+from rm.core import asks, deadlines, fit, placement, reserving
 from rm.core.bitmap import UnitBitmap
+from rm.core.books import Books
+from rm.core.claims import Whole
 from rm.core.dedupe import Requests
+from rm.core.events import ReservationReplaced, SitesGated
 from rm.core.ledger import Ledger
 from rm.core.pool import Pool
+from rm.core.reservation import Reservation
+from rm.core.reserving import Reserving
 from rm.core.types import UnitRange, UnitSet, ranges_of
 from support.comparison import Disagreement
 from support.machine import LedgerMachine
@@ -112,6 +118,73 @@ def plant_a_restart_that_forgets_who_asked_for_what(patch: pytest.MonkeyPatch) -
     patch.setattr(Requests, "restore", lambda self, requests: None)
 
 
+def plant_a_replaced_reservation_that_leaks_a_unit(patch: pytest.MonkeyPatch) -> None:
+    """What the old reservation had and the new one has not stays reserved, by nobody."""
+    apply = Books.apply
+
+    def leaking(self, event):
+        old = self.reservations.get(event.spec.name) if isinstance(event, ReservationReplaced) else None
+        had = [] if old is None else [(name, old.units_in(name)) for name in old.units]
+        apply(self, event)
+        for name, units in had:
+            pool = self.cards[old.spec.card].pools[name]
+            if (left := pool.blocked.part(units, 0)).sites:
+                pool.reserve(left)
+
+    patch.setattr(Books, "apply", leaking)
+
+
+def plant_a_common_claim_of_all_that_takes_gated_sites(patch: pytest.MonkeyPatch) -> None:
+    resolve_sites = asks.resolve_sites
+
+    def all_of_them(pool, names, **how):
+        if how.get("none_means_all") and not names:
+            return tuple(range(pool.spec.site_count))
+        return resolve_sites(pool, names, **how)
+
+    patch.setattr(asks, "resolve_sites", all_of_them)
+
+
+def plant_a_site_that_is_gated_while_held(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Ledger, "decide_gate", lambda self, card, sites: SitesGated(card, tuple(sorted(set(sites)))))
+
+
+def plant_a_whole_claim_that_does_not_look_who_holds_it(patch: pytest.MonkeyPatch) -> None:
+    place = placement._Placer._place
+    patch.setattr(
+        placement._Placer, "_place", lambda self, ask: ask.units if isinstance(ask.claim, Whole) else place(self, ask)
+    )
+
+
+def plant_a_shared_reservation_that_a_stranger_takes_away(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(reserving, "check_may_take_away", reserving.check_may_use)
+
+
+def plant_a_shared_reservation_that_only_its_owner_may_use(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Reservation, "may_be_used_by", Reservation.is_owned_by)
+
+
+def plant_a_strict_rule_that_is_not_kept(patch: pytest.MonkeyPatch) -> None:
+    may_name = asks._check_may_name
+
+    def lenient(units, pool, reservations, asker):
+        may_name(units, pool, reservations, replace(asker, needs_reserved=False))
+
+    patch.setattr(asks, "_check_may_name", lenient)
+
+
+def plant_what_another_user_set_aside_found_by_its_content(patch: pytest.MonkeyPatch) -> None:
+    same_content = Reserving._same_content
+
+    def whoever(self, wish, old):
+        mine = [old] if old is not None else []
+        mine += self.reservations.values()
+        found = (one for one in mine if wish.content_hash and one.spec.content_hash == wish.content_hash)
+        return next(found, None) or same_content(self, wish, old)
+
+    patch.setattr(Reserving, "_same_content", whoever)
+
+
 FAULTS = [
     plant_a_unit_granted_twice,
     plant_reserved_units_for_a_plain_claim,
@@ -122,9 +195,19 @@ FAULTS = [
     plant_a_death_without_quarantine,
     plant_a_keepalive_that_saves_what_is_told_to_end,
     plant_a_restart_that_forgets_who_asked_for_what,
+    plant_a_replaced_reservation_that_leaks_a_unit,
+    plant_a_common_claim_of_all_that_takes_gated_sites,
+    plant_a_site_that_is_gated_while_held,
+    plant_a_whole_claim_that_does_not_look_who_holds_it,
+    plant_a_shared_reservation_that_a_stranger_takes_away,
+    plant_a_shared_reservation_that_only_its_owner_may_use,
+    plant_a_strict_rule_that_is_not_kept,
+    plant_what_another_user_set_aside_found_by_its_content,
 ]
 
 
+# The long limit is for a busy machine: a hunt takes up to a quarter of a minute of CPU time.
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("plant", FAULTS, ids=lambda plant: plant.__name__.removeprefix("plant_"))
 def test_the_model_machine_finds(plant, monkeypatch) -> None:
     plant(monkeypatch)

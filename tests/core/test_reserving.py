@@ -8,7 +8,6 @@ import pytest
 from rm.core import limits
 from rm.core.claims import Common, FirstOf, Ids, Run, Units, Whole
 from rm.core.errors import InvalidRequest, NotOwner, PoolExhausted, UnitHeld
-from rm.core.events import ReservationReplaced, Reserved
 from rm.core.ledger import Ledger
 from rm.core.report import differences
 from rm.core.reservation import ReservationSpec
@@ -27,6 +26,7 @@ from support.books import (
     reserve,
     reserve_claims,
     snapshot,
+    spots,
 )
 
 OWNER, STRANGER = asker("s1"), asker("s2", uid=1001)
@@ -196,8 +196,9 @@ def test_a_pool_that_is_too_full_says_what_it_has(ledger) -> None:
 def test_who_sets_the_same_content_aside_again_finds_it(ledger) -> None:
     first = reserve_claims(ledger, "g", Units("streams", 2), content_hash="h")
     before = snapshot(ledger)
-    for name, more in (("g", {}), ("g", {"replaces": True}), ("other", {}), ("g", {"card": CARD, "profile": "test"})):
+    for name, more in (("g", {}), ("other", {"replaces": True}), ("g", {"card": CARD, "profile": "test"})):
         assert reserve_claims(ledger, name, Units("streams", 3), content_hash="h", **more) == first
+    assert reserve_claims(ledger, "g", Units("streams", 2), content_hash="h", replaces=True) == first
     assert snapshot(ledger) == before
 
 
@@ -224,84 +225,6 @@ def test_the_same_content_on_a_card_of_another_profile_is_not_the_same() -> None
     ledger = Ledger((card(STREAMS), replace(card(STREAMS, card_id="1"), profile="array")))
     reserve_claims(ledger, "g", Units("streams", 1), content_hash="h")
     assert reserve_claims(ledger, "there", Units("streams", 1), content_hash="h", profile="array").card == "1"
-
-
-# Replacing.
-
-
-def test_a_replaced_reservation_gives_its_units_back_and_the_new_one_may_have_them(ledger) -> None:
-    reserve_claims(ledger, "g", Units("streams", 3), Ids("ch", (2,), ("a", "b")), content_hash="old")
-    event = ledger.decide_reserve_claims(
-        ReserveWish("g", (Run("streams", 4),), OWNER, content_hash="new", replaces=True, is_shared=True)
-    )
-    assert isinstance(event, ReservationReplaced)
-    ledger.apply(event)
-    assert reserved(ledger) == {(0, 0), (0, 1), (0, 2), (0, 3)}
-    assert reserved(ledger, "ch") == set()
-    assert ledger.reservations["g"].spec == event.spec
-    assert event.spec.is_shared
-    assert differences(ledger) == []
-
-
-def test_ids_of_the_replaced_reservation_are_free_to_the_new_one_and_those_of_others_are_not(ledger) -> None:
-    reserve_claims(ledger, "g", Ids("streams", (0, 1)))
-    reserve_claims(ledger, "other", Ids("streams", (3,)))
-    wish = ReserveWish("g", (Ids("streams", (1, 2)),), OWNER, replaces=True)
-    refused(ledger, UnitHeld, replace(wish, claims=(Ids("streams", (1, 3)),)), match="reserved by g of uid 1000, other")
-    ledger.apply(ledger.decide_reserve_claims(wish))
-    assert reserved(ledger) == {(0, 1), (0, 2), (0, 3)}
-
-
-def test_a_common_unit_of_the_replaced_reservation_is_free_to_the_new_one(ledger) -> None:
-    reserve_claims(ledger, "g", Ids("ch", (0,), ("a", "b")))
-    reserve_claims(ledger, "g", Common("ch"), Units("ch", 1, ("a",)), replaces=True)
-    assert reserved(ledger, "ch") == {(0, 0), (1, 0), (0, 1)}
-
-
-def test_replacing_may_move_a_reservation_to_another_card() -> None:
-    ledger = ledger_of(STREAMS, card_count=2)
-    reserve_claims(ledger, "g", Units("streams", 4))
-    assert reserve_claims(ledger, "g", Units("streams", 4), card=CardId("1"), replaces=True).card == "1"
-    assert [one.pools[PoolName("streams")].reserved_count for one in ledger.cards.values()] == [0, 4]
-    assert differences(ledger) == []
-
-
-def test_what_is_not_there_is_replaced_by_being_made(ledger) -> None:
-    wish = ReserveWish("g", (Units("streams", 1),), OWNER, replaces=True)
-    assert isinstance(ledger.decide_reserve_claims(wish), Reserved)
-
-
-@pytest.mark.parametrize("is_dead", [False, True])
-def test_a_reservation_in_use_is_not_replaced(ledger, is_dead) -> None:
-    reserve_claims(ledger, "g", Units("streams", 2))
-    lease = acquire(ledger, Units("streams", 1, reservation="g"))
-    if is_dead:
-        kill(ledger)
-    wish = ReserveWish("g", (Units("streams", 1),), OWNER, replaces=True)
-    fault = refused(ledger, UnitHeld, wish, match="units of reservation g in pool streams are in use")
-    assert [holder["lease"] for holder in fault.facts["holders"]] == ([] if is_dead else [lease.id])
-
-
-def test_only_an_owner_or_an_admin_replaces_also_what_is_shared(ledger) -> None:
-    reserve_claims(ledger, "g", Units("streams", 1), is_shared=True)
-    wish = ReserveWish("g", (Units("streams", 2),), STRANGER, replaces=True)
-    fault = refused(ledger, NotOwner, wish, match="reservation g belongs to uid 1000")
-    assert fault.facts == {"reservation": "g", "owner_uid": 1000}
-    assert reserve_claims(ledger, "g", Units("streams", 2), who=ADMIN, replaces=True).owner_uid == 0
-
-
-def test_a_reservation_that_lost_units_can_be_replaced_by_one_for_the_same_content(ledger) -> None:
-    reserve_claims(ledger, "g", Units("streams", 2), content_hash="h")
-    release(ledger, acquire(ledger, Units("streams", 1, reservation="g")), to_pool=True)
-    assert reserved(ledger) == {(0, 1)}
-    reserve_claims(ledger, "g", Units("streams", 2), content_hash="h", replaces=True)
-    assert reserved(ledger) == {(0, 0), (0, 1)}
-
-
-def test_replacing_may_share_what_was_not_shared_and_the_other_way_round(ledger) -> None:
-    for is_shared in (False, True, False):
-        reserve_claims(ledger, "g", Units("streams", 1), content_hash="h", is_shared=is_shared, replaces=True)
-        assert ledger.reservations["g"].spec.is_shared is is_shared
 
 
 # Shared reservations.
@@ -396,3 +319,11 @@ def test_what_somebody_holds_can_be_reserved_where_that_is_asked_for(ledger) -> 
     release(ledger, lease)
     assert reserved(ledger, "ch") == {(0, 1), (1, 1)}
     assert ledger.cards[CARD].pools[PoolName("ch")].counts().free == 4
+
+
+@pytest.mark.parametrize("is_shared", [False, True])
+def test_nobody_gets_between_an_owner_and_its_content_hash_by_the_name_of_a_reservation(ledger, is_shared) -> None:
+    reserve_claims(ledger, "sha256:h", Units("streams", 1), who=STRANGER, is_shared=is_shared)
+    reserve_claims(ledger, "mine", Units("streams", 2), content_hash="sha256:h")
+    lease = acquire(ledger, Units("streams", 2, reservation="sha256:h"), who=OWNER)
+    assert spots(lease.allotments[0]) == ((0, (1, 2)),)

@@ -12,7 +12,7 @@ from rm.core.events import Granted, Request, Started
 from rm.core.lease import ANY_WINDOW, WindowMark
 from rm.core.ledger import Ledger
 from rm.core.report import differences as faults_of
-from rm.core.snapshot import SALVAGE_LEAP, LiveLease, differences, everything_in_quarantine, restore, take
+from rm.core.snapshot import SALVAGE_LEAP, GatedSites, LiveLease, differences, everything_in_quarantine, restore, take
 from rm.core.types import CardId, LeaseId, SessionId
 from rm.devices.profiles import builtin_names, load_profile
 from support.books import (
@@ -21,6 +21,7 @@ from support.books import (
     asker,
     card,
     deadlines_of,
+    gate,
     ids,
     kill,
     pool,
@@ -31,7 +32,7 @@ from support.books import (
     wish_for,
 )
 
-POOLS = (pool("memory", 16, unit_bytes=65_536), pool("streams", 8), pool("bcast", 4, sites=("a", "b")))
+POOLS = (pool("memory", 16, unit_bytes=65_536), pool("streams", 8), pool("bcast", 4, sites=("a", "b", "c")))
 CARDS = (card(*POOLS), card(pool("streams", 2), card_id="1"))
 ADMIN = asker("root", uid=0, is_admin=True)
 S1 = SessionId("s1")
@@ -59,6 +60,8 @@ def ledger():
     acquire(made, Run("memory", 3), Ids("streams", (7,), reservation="in part"), who=asker("s3"))
     kill(made, "s3")
     made.apply(made.decide_forgo(S1, 9))
+    reserve(made, "shared", "streams", (1,), owner_uid=1000, is_shared=True, card_id="1")
+    gate(made, "c")
     return made
 
 
@@ -103,6 +106,22 @@ def test_restored_books_keep_reserved_and_quarantined_units_from_others(ledger) 
     again.apply(again.decide_quiet(LeaseId("L4")))
     left = acquire(again, Units("streams", 2, (), "in part"))
     assert ids(left.allotments[0]) == [5, 7], "6 was given to the pool"
+
+
+def test_restored_books_know_what_is_shared_and_which_clocks_are_off(ledger) -> None:
+    again = restored(ledger)
+    assert {name: one.spec.is_shared for name, one in again.reservations.items()} == {
+        "whole": False, "in part": False, "shared": True,
+    }  # fmt: skip
+    assert again.cards["0"].gated_sites == ("c",)
+    assert again.cards["0"].pools["bcast"].open_sites == (0, 1)
+
+
+def test_a_site_that_its_card_does_not_have_is_found(ledger) -> None:
+    taken = take(ledger)
+    parts = [replace(part, sites=("nowhere",)) if isinstance(part, GatedSites) else part for part in taken.parts]
+    with pytest.raises(AssertionError, match="no site nowhere"):
+        restore(Ledger(CARDS), taken.head, parts)
 
 
 def test_what_happens_later_does_not_change_a_snapshot_that_was_taken(ledger) -> None:
@@ -215,7 +234,9 @@ def test_of_a_damaged_store_reservations_stand_and_everything_counts_on_far_ahea
     kept = everything_in_quarantine(CARDS, ledger)
     again = Ledger(CARDS)
     restore(again, kept.head, kept.parts)
-    assert again.reservations.keys() == {"whole", "in part"}
+    assert again.reservations.keys() == {"whole", "in part", "shared"}
+    assert again.reservations["shared"].spec.is_shared
+    assert again.cards["0"].gated_sites == ("c",)
     assert (again.leases, again.sessions, again.requests.remembered()) == ({}, {}, [])
     assert again.last_token >= ledger.last_token + SALVAGE_LEAP
     assert again.revision >= ledger.revision + SALVAGE_LEAP
@@ -227,4 +248,5 @@ def test_a_reservation_of_a_card_that_is_another_now_does_not_stand(ledger) -> N
     kept = everything_in_quarantine(other, ledger)
     again = Ledger(other)
     restore(again, kept.head, kept.parts)
-    assert again.reservations == {}
+    assert again.reservations.keys() == {"shared"}
+    assert again.cards["0"].gated_sites == ()

@@ -291,7 +291,8 @@ def test_less_memory_than_one_unit_is_no_card() -> None:
 def test_every_profile_that_ships_makes_a_card(name) -> None:
     backend = make(profile=name)
     assert backend.cards[0].profile == name
-    assert {"memory", "streams"} <= {pool.name for pool in backend.cards[0].pools}
+    pools = {pool.name for pool in backend.cards[0].pools}
+    assert {"memory", "streams"} <= pools or {"perfcnt", "bcast_channel", "columns"} <= pools, "a card, or an array"
 
 
 def test_there_are_the_profiles_that_the_readme_names() -> None:

@@ -43,3 +43,20 @@ def restarted(daemon_of_the_module):
     yield daemon_of_the_module
     with daemon_of_the_module.connect() as client:
         until(lambda: is_all_free(client))
+
+
+@pytest.fixture(scope="module")
+def array_of_the_module():
+    made = HurtDaemon("--profile", "aie")
+    yield made
+    made.remove()
+
+
+@pytest.fixture
+def array(array_of_the_module):
+    """An array of 50 columns, for all tests of the module. Every unit is free before and after, and none reserved."""
+    yield array_of_the_module
+    with array_of_the_module.connect() as client:
+        for one in client.reservations():
+            client.unreserve(one.name)
+        until(lambda: is_all_free(client))

@@ -228,7 +228,20 @@ def test_no_daemon_is_status_69_and_says_how_to_start_one(tmp_path, daemon):
 
 
 def test_every_command_has_help(daemon):
-    for command in ("status", "cards", "leases", "who", "run", "map", "events", "plan", "check", "explain"):
+    for command in (
+        "status",
+        "cards",
+        "leases",
+        "who",
+        "run",
+        "map",
+        "events",
+        "plan",
+        "check",
+        "explain",
+        "compile",
+        "pack",
+    ):
         told = daemon.rmctl(command, "--help")
         assert told.returncode == 0
         assert "Usage: rmctl" in told.stdout

@@ -309,3 +309,12 @@ async def test_a_thousand_waiters_make_a_release_no_dearer() -> None:
     await settle()
     assert sum(task.done() for task in tasks) == 1
     assert differences(parts.ledger) == []
+
+
+@run_async
+async def test_an_extension_behind_waiters_is_not_told_to_wait() -> None:
+    parts = make_engine(pool("u", 4))
+    lease = await parts.acquire(units(2))
+    await parts.waiter(units(3), session="s2")
+    with pytest.raises(PoolExhausted, match=r"1 waiting in front for u.*; try again when they are served"):
+        await parts.engine.extend(lease.id, (units(1),), asker("s1"), NO_REQUEST)

@@ -2,7 +2,7 @@
 
 from random import Random
 
-from rm.core.claims import Claim, Common, FirstOf, Ids, PlainClaim, Run, Units
+from rm.core.claims import Claim, Common, FirstOf, Ids, PlainClaim, Run, Units, Whole
 from rm.core.types import PoolName, SiteName
 from sim.card import PoolKey
 
@@ -18,7 +18,8 @@ def some_claims(random: Random, reservations: list[str]) -> tuple[Claim, ...]:
 def _some_claim(random: Random, reservations: list[str]) -> Claim:
     if reservations and random.random() < 0.3:
         name = random.choice(reservations)
-        return random.choice((Units(U, 1, reservation=name), Units(U, 2, reservation=name), Ids(U, (4,))))
+        whole = Whole(random.choice((U, U, CH, MEM)), name)
+        return random.choice((Units(U, 1, reservation=name), Units(U, 2, reservation=name), Ids(U, (4,)), whole))
     match random.randrange(8):
         case 0 | 1:
             return Units(U, random.randint(1, 3))
@@ -58,6 +59,8 @@ def text_of(claims: tuple[Claim, ...]) -> str:
 
 
 def _plain_text(claim: PlainClaim) -> str:
+    if isinstance(claim, Whole):
+        return f"all {claim.pool} of {claim.reservation}"
     source = f" of {claim.reservation}" if claim.reservation else ""
     at = f" at {claim.at}" if claim.at else ""
     match claim:

@@ -31,7 +31,7 @@ class ClientSteps:
             self.release: 7,
             self.let_go: 4,
             self.say_goodbye: 1,
-            self.ask_again: 12,
+            self.ask_again: 15,
             self.cancel_wait: 3,
             self.send_twice: 3,
             self.attack: 4,

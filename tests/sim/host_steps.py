@@ -1,12 +1,9 @@
-"""What the host, the network, the disk and the administrator do next: each method is a step."""
+"""What the host, the network, the disk and an administrator who revokes do next: each method is a step."""
 
 from collections.abc import Callable
 from random import Random
 
-from rm.core.reservation import ReservationSpec
-from rm.core.types import NS_PER_S, CardId, PoolName, SessionId, UnitRange, UnitSet
-from rm.service.engine import Engine
-from sim.claims import CH, MEM, U
+from rm.core.types import NS_PER_S, CardId
 from sim.client import ADMIN, Call
 from sim.world import World
 from support.clock import ManualClock
@@ -25,8 +22,6 @@ class HostSteps:
             self.deliver_request: 8,
             self.deliver_answer: 8,
             self.revoke: 3,
-            self.reserve: 4,
-            self.unreserve: 1.5,
             self.sync: 10,
             self.sync_some: 4,
             self.fill_disk: 1,
@@ -73,46 +68,6 @@ class HostSteps:
         ask = lambda engine: engine.revoke(lease_id, ADMIN, "an admin's wish", notice_ns=notice_ns)  # noqa: E731
         text = f"admin revoke {lease_id}"
         self.world.send(Call("revoke", text, None, ADMIN.session, ask, lease_id=lease_id, notice_ns=notice_ns))
-        return True
-
-    def reserve(self) -> bool:
-        model = self.world.oracle.model
-        if len(model.reserved) == 2 or self.world.serving is None:
-            return False
-        self.world.reservation_count += 1
-        name, card = f"r{self.world.reservation_count}", self.random.choice(self.world.hardware.cards).id
-        spec = ReservationSpec(name, "", card, self._some_units(), self.random.choice((None, None, 1000)))
-
-        async def ask(engine: Engine) -> int:
-            with engine.commits:
-                engine.commits.commit(engine.ledger.decide_reserve(spec))
-            return await engine.synced()
-
-        self.world.send(Call("reserve", f"reserve {name}", None, SessionId(""), ask))
-        return True
-
-    def _some_units(self) -> tuple[tuple[PoolName, UnitSet], ...]:
-        start = self.random.choice((0, 3, 4))
-        units = [(U, UnitSet((0,), ((UnitRange(start, start + 2),),)))]
-        if self.random.random() < 0.3:
-            units.append((CH, UnitSet((0, 1), ((UnitRange(1, 2),),))))
-        if self.random.random() < 0.3:
-            units.append((MEM, UnitSet((0,), ((UnitRange(4, 5),),))))
-        return tuple(units)
-
-    def unreserve(self) -> bool:
-        names = sorted(self.world.oracle.model.reserved)
-        if not names or self.world.serving is None:
-            return False
-        name = self.random.choice(names)
-
-        async def ask(engine: Engine) -> int:
-            with engine.commits:
-                engine.commits.commit(engine.ledger.decide_unreserve(name, ADMIN))
-                engine.store.on_room()  # serves everybody who waits
-            return await engine.synced()
-
-        self.world.send(Call("unreserve", f"unreserve {name}", None, SessionId(""), ask))
         return True
 
     # The disk.

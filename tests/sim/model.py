@@ -9,8 +9,8 @@ from rm.core.books import Books
 from rm.core.card import Allotment
 from rm.core.lease import Lease
 from rm.core.reservation import ReservationSpec
-from rm.core.types import CardId, LeaseId, SessionId
-from sim.card import Masks, PoolKey, mask_of, masks_of
+from rm.core.types import CardId, LeaseId, SessionId, SiteName
+from sim.card import POOLS, Masks, PoolKey, mask_of, masks_of
 
 
 @dataclass
@@ -34,6 +34,7 @@ class Model:
         self.revoking: dict[LeaseId, int] = {}  # the notice that each was given, in ns
         self.quarantine: dict[LeaseId, Masks] = {}
         self.reserved: dict[str, tuple[ReservationSpec, Masks]] = {}
+        self.gated: dict[CardId, tuple[SiteName, ...]] = {}  # sites whose clock is off
         self.sessions: set[SessionId] = set()
         self.answers: dict[tuple[SessionId, int], LeaseId | None] = {}  # what each request began; None: given up
         self.remembered: dict[SessionId, list[int]] = {}  # requests that had an answer, oldest first
@@ -56,6 +57,12 @@ class Model:
         for masks in owners:
             bits |= masks.get(key, 0)
         return bits
+
+    def gated_bits(self, key: PoolKey) -> int:
+        """All units of a pool at sites whose clock is off."""
+        spec = next(pool for pool in POOLS if pool.name == key[1])
+        gated = [site for site, name in enumerate(spec.sites) if name in self.gated.get(key[0], ())]
+        return sum(1 << (unit * spec.site_count + site) for unit in range(spec.unit_count) for site in gated)
 
     def is_forgotten(self, session: SessionId, request_id: int) -> bool:
         """Whether a request was so long ago that its answer may be forgotten."""
@@ -102,9 +109,11 @@ class Model:
                 del self.quarantine[lease_id]
             case events.RequestForgone(request):
                 self.answers[request.session, request.id] = None
-            case events.Reserved(spec):
-                masks = {(spec.card, name): mask_of(name, units) for name, units in spec.units}
-                self.reserved[spec.name] = (spec, masks)
+            case events.Reserved(spec) | events.ReservationReplaced(spec):
+                parts = [((spec.card, name), mask_of(name, units)) for name, units in spec.units]
+                self.reserved[spec.name] = (spec, _together(parts))
+            case events.SitesGated(card, sites):
+                self.gated[card] = sites
             case events.Unreserved(name):
                 del self.reserved[name]
 
@@ -112,6 +121,8 @@ class Model:
         """Where ``books`` say something else."""
         faults = []
         for card in books.cards.values():
+            if card.gated_sites != self.gated.get(card.id, ()):
+                faults.append(f"the clocks of {card.gated_sites} are off, should be {self.gated.get(card.id)}")
             for name, pool in card.pools.items():
                 for what in ("held", "reserved", "quarantined"):
                     there, here = _as_int(getattr(pool, what)), self.bits(what, (card.id, name))
@@ -158,8 +169,10 @@ def names_of(event: events.Event) -> list[tuple[object, ...]]:
             return [("revoking", lease_id)]
         case events.LeaseEnded(lease_id):
             return [("end", lease_id)]
-        case events.Reserved(spec):
-            return [("reserve", f"reserve {spec.name}")]
+        case events.Reserved(spec) | events.ReservationReplaced(spec):
+            return [("reserve", f"reserve {spec.name} {spec.content_hash}")]
+        case events.SitesGated(card, sites):
+            return [("gate", f"gate {card} {' '.join(sites)}")]
         case events.Unreserved(name):
             return [("unreserve", f"unreserve {name}")]
     return []

@@ -21,6 +21,7 @@ from sim.card import Hardware, Masks, mask_of
 from sim.client import Attempt, Call, Client
 from sim.fitting import fault_of_allotments
 from sim.model import Model, names_of
+from sim.setting_aside import faults_of_setting_aside
 
 LATE_NS = NS_PER_S  # how long after its time an end may be decided
 _TRANSIENT = (ShuttingDown, SessionUnknown)
@@ -43,6 +44,7 @@ class Oracle:
         self._revision_of: dict[tuple[object, ...], int] = {}
         self._wishes: dict[tuple[SessionId, int, bytes], Call] = {}
         self._asked: set[tuple[object, ...]] = set()
+        self._calls: dict[str, Call] = {}  # what was to be set aside or gated, by its text
         self._notices: dict[LeaseId, set[int]] = {}
         self._clock: dict[LeaseId, tuple[int, int, int]] = {}  # since when, how long, when it is over at the latest
         self._unnamed_since: dict[LeaseId, int] = {}
@@ -81,6 +83,8 @@ class Oracle:
             case "extend" | "give back":
                 self._asked.add((call.kind, call.lease_id, *key))
                 self._wishes[call.session, call.request_id, call.fingerprint] = call
+            case "reserve" | "gate":
+                self._calls[call.text] = call
             case "revoke":
                 self._notices.setdefault(call.lease_id, set()).add(call.notice_ns)
         self._asked.add((call.kind, call.lease_id, call.session))
@@ -130,6 +134,9 @@ class Oracle:
             case events.RequestForgone(request):
                 if ("forgo", request.session, request.id) not in self._asked:
                     self.fault(f"request {request.id} of {request.session} was given up by nobody")
+            case events.Reserved() | events.ReservationReplaced() | events.SitesGated():
+                self.seen[type(event).__name__] += 1
+                self.faults += faults_of_setting_aside(model, event, self._calls)
             case events.Started(epoch):
                 if epoch <= model.epoch:
                     self.fault(f"epoch {epoch} after {model.epoch}")
@@ -215,7 +222,8 @@ class Oracle:
             self.fault(f"reserved units of {lease.id} went to the pool, and its owner did not ask")
         mine = self.model.leases[lease.id].masks
         for spec, masks in self.model.reserved.values():
-            if spec.owner_uid not in {None, lease.holder.uid} and any(mine.get(k, 0) & m for k, m in masks.items()):
+            is_another_s = not spec.is_shared and spec.owner_uid not in {None, lease.holder.uid}
+            if is_another_s and any(mine.get(k, 0) & m for k, m in masks.items()):
                 self.fault(f"{lease.id} gave units of reservation {spec.name} to the pool, which is another's")
 
     # What is told.

@@ -92,7 +92,7 @@ async def _run(world: World, faults: list[str]) -> None:
         steps.clients.spawn()
     if world.random.random() < 0.5:
         await world.settle()
-        steps.host.reserve()
+        steps.admin.reserve()
     for _ in range(STEPS_PER_SEED):
         steps.step()
         if world.daemon is not None and world.random.random() < world.sync_chance:

@@ -2,6 +2,7 @@
 
 from itertools import accumulate
 
+from sim.admin_steps import AdminSteps
 from sim.client_steps import ClientSteps
 from sim.host_steps import HostSteps
 from sim.world import World
@@ -15,8 +16,8 @@ class Steps:
     def __init__(self, world: World) -> None:
         """Some seeds do much of one thing and nothing of another: what is rare among all is common in a few."""
         self.random = world.random
-        self.clients, self.host = ClientSteps(world), HostSteps(world)
-        weights = self.clients.weights() | self.host.weights()
+        self.clients, self.host, self.admin = ClientSteps(world), HostSteps(world), AdminSteps(world)
+        weights = self.clients.weights() | self.host.weights() | self.admin.weights()
         self._steps = list(weights)
         chosen = [
             weight if step.__name__ in _ALWAYS else weight * self.random.choice((0, 0.5, 1, 1, 2, 4))

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from rm.core import snapshot
+from rm.core import reserving, snapshot
 from rm.core.books import Books
 from rm.core.dedupe import Requests
 from rm.core.errors import LeaseNotFound
@@ -61,6 +61,14 @@ def plant_a_reserved_unit_that_death_makes_free(patch: pytest.MonkeyPatch) -> No
     patch.setattr(Books, "_drop", to_the_pool)
 
 
+def plant_clocks_that_a_snapshot_forgets(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(snapshot, "_gated", lambda books: [])
+
+
+def plant_a_reservation_that_anybody_may_replace(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(reserving, "check_may_take_away", lambda reservation, asker: None)
+
+
 FAULTS = [
     plant_requests_that_are_not_known_again,
     plant_leases_that_anybody_may_end,
@@ -68,6 +76,8 @@ FAULTS = [
     plant_an_answer_before_the_commit,
     plant_an_expiry_without_pause_guard,
     plant_a_reserved_unit_that_death_makes_free,
+    plant_clocks_that_a_snapshot_forgets,
+    plant_a_reservation_that_anybody_may_replace,
 ]
 
 

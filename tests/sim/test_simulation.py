@@ -16,8 +16,11 @@ ONE_PART = 50  # seeds a test
 
 # How often each of these comes up at least, in all seeds together: so that the simulation does not become tame unseen.
 AT_LEAST = {
+    "ReservationReplaced": 100,
+    "Reserved": 300,
+    "SitesGated": 100,
     "acquire: Lease": 1_000,
-    "acquire: LeaseGone": 5,
+    "acquire: LeaseGone": 2,
     "acquire: PoolExhausted": 100,
     "acquire: StoreFull": 20,
     "acquire: WaitTimedOut": 50,
@@ -42,6 +45,7 @@ AT_LEAST = {
     "pause over leases": 100,
     "quarantine taken over": 20,
     "release: NotOwner": 20,
+    "reserved once more": 100,
     "reset of a card": 15,
     "retry that found its lease": 30,
     "snapshot": 100,

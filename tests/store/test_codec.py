@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from functools import cache
+from itertools import product
 from types import NoneType
 from typing import NewType, get_args, get_origin, get_type_hints
 
@@ -13,10 +14,12 @@ from hypothesis import strategies as st
 from rm.core import events, limits
 from rm.core.events import Event, Granted, Renewed, RevocationBegan
 from rm.core.pool import PoolSpec
-from rm.core.snapshot import Head, Part
-from rm.core.types import LeaseId, PoolName, UnitRange, UnitSet
+from rm.core.reservation import ReservationSpec
+from rm.core.snapshot import GatedSites, Head, Part, StandingReservation
+from rm.core.types import NO_UNITS, LeaseId, PoolName, UnitRange, UnitSet
 from rm.store import codec
 from rm.store.damage import StoreDamaged
+from support.books import CARD
 from support.history import CARDS, history, states
 from support.strategies import SAME_EVERY_RUN
 
@@ -111,11 +114,51 @@ def test_numbers_of_kinds_stand_for_good() -> None:
     first = {type(event): codec.encode_event(event)[:2] for event in history(300)}
     assert first[events.Started] == b"\x01\x01"
     assert first[events.Granted] == b"\x01\x03"
+    assert first[events.Reserved] == b"\x02\x0c"
     assert first[events.Unreserved] == b"\x01\x0d"
+    assert first[events.ReservationReplaced] == b"\x01\x0e"
+    assert first[events.SitesGated] == b"\x01\x0f"
     assert codec.encode_part(_EMPTY)[:2] == b"\x01\x40"
+    parts = {type(part): codec.encode_part(part)[:2] for part in states(history(60))[-1].parts}
+    assert parts[StandingReservation] == b"\x02\x42"
+    assert parts[GatedSites] == b"\x01\x46"
+
+
+def test_what_a_reservation_is_and_which_sites_are_gated_comes_back_as_it_was() -> None:
+    for is_shared, owner_uid in product((False, True), (None, 0, 1000)):
+        units = ((PoolName("ch"), UnitSet((0, 1), ((UnitRange(1, 2),),))), (PoolName("u"), NO_UNITS))
+        spec = ReservationSpec("étude", "hash", CARD, units, owner_uid, is_shared)
+        for event in (events.Reserved(spec), events.ReservationReplaced(spec)):
+            assert codec.decode_event(codec.encode_event(event)) == event
+        part = StandingReservation(spec, units[:1])
+        assert codec.decode_part(codec.encode_part(part)) == part
+    for sites in ((), ("0,1,core",), ("0,1,core", "0,1,mem")):
+        assert codec.decode_event(codec.encode_event(events.SitesGated(CARD, sites))) == events.SitesGated(CARD, sites)
+        assert codec.decode_part(codec.encode_part(GatedSites(CARD, sites))) == GatedSites(CARD, sites)
 
 
 # What is damage.
+
+
+_UNSHARED = {"name": "g", "content_hash": "", "card": "0", "units": [], "owner_uid": None}
+
+
+@pytest.mark.parametrize(
+    ("number", "value", "words"),
+    [
+        (14, {"spec": _UNSHARED}, "not as it is written here"),
+        (14, {"spec": _UNSHARED | {"is_shared": 1}}, "Expected `bool`"),
+        (14, {"spec": {**_UNSHARED, "units": [["u", {"sites": [0], "runs": [[{"start": 2, "stop": 1}]]}]],
+                       "is_shared": False}}, "impossible UnitRange"),
+        (15, {"card": "0"}, "required field `sites`"),
+        (15, {"card": "0", "sites": "a"}, "Expected `array`"),
+        (15, {"card": "0", "sites": [1]}, "Expected `str`"),
+        (15, {"sites": [], "card": "0"}, "not as it is written here"),
+    ],
+)  # fmt: skip
+def test_damage_in_the_newer_kinds_says_what_it_is(number, value, words) -> None:
+    with pytest.raises(StoreDamaged, match=words):
+        codec.decode_event(_body(number, value))
 
 
 def _granted() -> bytes:

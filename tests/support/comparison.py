@@ -15,18 +15,20 @@ from rm.core.ledger import Ledger
 from rm.core.snapshot import take
 from rm.core.types import CardId
 from support.books import asker, bits_set, deadlines_of, replayed, restored, snapshot, spots
-from support.model import Model, Part, Refused
+from support.model import Model
+from support.model_words import Part, Refused
 from support.strategies import card_specs, requests_to
 
 T = TypeVar("T")
 
-ASKERS = (asker("s0"), asker("s1"), asker("s2", uid=1001), asker("root", uid=0, is_admin=True))
+STRICT = asker("strict", needs_reserved=True)
+ASKERS = (asker("s0"), asker("s1"), asker("s2", uid=1001), STRICT, asker("root", uid=0, is_admin=True))
 
 
 # All but the order in which leases came to a pool: it is that of their grants after a restart.
 OUTLIVES = (
     "pools", "sessions", "leases", "revoking", "quarantine", "reservations", "requests", "token", "revision",
-    "by session",
+    "by session", "gated", "open sites",
 )  # fmt: skip
 
 
@@ -67,10 +69,15 @@ class Comparison(RuleBasedStateMachine):
                     agree(f"{name} {fact}", actual, self.model.in_pool(getattr(self.model, fact), card_id, name))
                 counts = pool.counts()
                 kept = (counts.total, counts.free, counts.held, counts.reserved, counts.quarantined, counts.largest_run)
+                agree(f"{name} open sites", list(pool.open_sites), self.model.open_sites(card_id, name))
                 agree(f"{name} counts", kept, self.model.counts(card_id, name))
         leases = {lease_id: parts_of(lease.allotments) for lease_id, lease in self.ledger.leases.items()}
         agree("leases", leases, {lease_id: lease.parts for lease_id, lease in self.model.leases.items()})
         deadlines = {lease_id: lease.deadline_ns for lease_id, lease in self.model.leases.items()}
+        gated = {card_id: set(card.gated_sites) for card_id, card in self.ledger.cards.items()}
+        agree("gated", gated, self.model.gated)
+        standing = {name: (one.spec.card, one.spec.is_shared) for name, one in self.ledger.reservations.items()}
+        agree("reservations", standing, {n: (one.card, one.is_shared) for n, one in self.model.reservations.items()})
         agree("deadlines", deadlines_of(self.ledger), deadlines)
         told = {lease_id: (one.cause, one.notice_ns) for lease_id, one in self.ledger.revoking.items()}
         agree("told to end", told, self.model.revoking)

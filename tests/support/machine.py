@@ -11,20 +11,17 @@ from rm.core.errors import Refusal
 from rm.core.events import Extended, LeaseEnded, Renewed, Request, RequestForgone, RevocationBegan, UnitsReturned
 from rm.core.lease import Lease
 from rm.core.limits import NOTICE_NS_DEFAULT, NOTICE_NS_MAX
-from rm.core.reservation import ReservationSpec
-from rm.core.types import NS_PER_S, CardId, LeaseId, PoolName, SessionId, UnitSet, ranges_of
+from rm.core.types import NS_PER_S, LeaseId, PoolName, SessionId
 from support.books import record
-from support.comparison import ASKERS, Comparison, agree, parts_of
-from support.model import HELD, INVALID, NOT_FOUND, NOT_OWNER, ModelReservation, Part, Refused
-from support.strategies import HASHES, RESERVATIONS, claims_on
+from support.comparison import ASKERS, agree, parts_of
+from support.model_words import INVALID, NOT_FOUND, NOT_OWNER, Part, Refused
+from support.reservation_rules import ReservationRules, askers, picks
 
-askers = st.sampled_from(ASKERS)
-picks = st.integers(0, 30)
 notices = st.sampled_from([0, NS_PER_S, 3 * NS_PER_S, NOTICE_NS_MAX, NOTICE_NS_MAX + 1])
 ttls = st.sampled_from([None, 1 * NS_PER_S, 2 * NS_PER_S, 5 * NS_PER_S])
 
 
-class LedgerMachine(Comparison):
+class LedgerMachine(ReservationRules):
     """Each rule asks the model what must be answered, asks the ledger, compares, and only then applies."""
 
     # Acquiring.
@@ -43,26 +40,21 @@ class LedgerMachine(Comparison):
     def acquire_units(self, who: Asker, name: str, count: int) -> None:
         self.acquire_now(who, (Units(PoolName(name), count),), None)
 
-    @rule(who=askers, sites=st.integers(0, 4))
-    def acquire_common(self, who: Asker, sites: int) -> None:
-        self.acquire_now(who, (Common(PoolName("bcast"), self._pool("bcast").sites[:sites]),), None)
+    @rule(who=askers, unit=st.integers(0, 3))
+    def acquire_id(self, who: Asker, unit: int) -> None:
+        self.acquire_now(who, (Ids(PoolName("streams"), (unit,)),), None)
 
-    @precondition(lambda self: self.model.reserved)
-    @rule(data=st.data(), who=askers, which=picks, by_hash=st.booleans())
-    def acquire_reserved(self, data: st.DataObject, who: Asker, which: int, by_hash: bool) -> None:
-        spots = sorted(self.model.reserved)
-        spot = spots[which % len(spots)]
-        card, pool, site, bit = spot
-        spec = self.model.pools[card][pool]
-        name = self.model.reserved[spot]
-        key = self.model.reservations[name].content_hash if by_hash else name
-        at = spec.sites[site : site + 1]
-        by_id = Ids(spec.name, (bit // spec.slices_per_unit,), at, data.draw(st.sampled_from([key, ""])))
-        one = Units(spec.name, 1, at, key)
-        claim = data.draw(st.one_of(st.just(by_id), st.just(one), claims_on(spec)))
-        self.acquire_now(
-            who, (replace(claim, reservation=key) if claim not in (by_id, one) else claim,), None, CardId(card)
-        )
+    @rule(
+        who=askers,
+        sites=st.sampled_from([(), (), (), (0,), (1,), (2,), (1, 0), (0, 2), (0, 1, 2)]),
+        is_common=st.booleans(),
+    )
+    def acquire_channel(self, who: Asker, sites: tuple[int, ...], is_common: bool) -> None:
+        """The same channel at several sites, or at all; or any at each, so that sites come to differ."""
+        bcast = self._pool("bcast")
+        at = tuple(bcast.sites[site] for site in sites if site < len(bcast.sites))
+        kind = Common(bcast.name, at) if is_common or not at else Units(bcast.name, 1, at)
+        self.acquire_now(who, (kind,), None)
 
     @precondition(lambda self: self.asked)
     @rule(which=picks, is_changed=st.booleans())
@@ -294,60 +286,6 @@ class LedgerMachine(Comparison):
         for lease in self.model.leases.values():
             lease.deadline_ns = None if lease.deadline_ns is None else lease.deadline_ns + gap_ns
 
-    # Reservations.
-
-    @precondition(lambda self: len(self.model.reservations) < len(RESERVATIONS))
-    @rule(
-        which=st.sampled_from((None, None, None, *RESERVATIONS)),
-        content_hash=st.sampled_from(("", *HASHES)),
-        owner_uid=st.sampled_from([None, 1000, 1001]),
-        on=st.tuples(picks, picks),
-        units=st.lists(st.integers(0, 5), min_size=1, max_size=4, unique=True),
-    )
-    def reserve(
-        self, which: str | None, content_hash: str, owner_uid: int | None, on: tuple[int, int], units: list
-    ) -> None:
-        which = which or next(name for name in RESERVATIONS if name not in self.model.reservations)
-        card = self.cards[on[0] % len(self.cards)]
-        pool = card.pools[on[1] % len(card.pools)]
-        slices = pool.slices_per_unit
-        sites = tuple(range(max(1, len(pool.sites))))[on[0] % 2 :] or (0,)
-        most = min(pool.unit_count_at(site) for site in sites)
-        bits = sorted(u * slices + cut for u in {u % most for u in units} for cut in range(slices)) if most else []
-        named = UnitSet(sites, (ranges_of(bits),)) if bits else UnitSet((), ())
-        spec = ReservationSpec(which, content_hash, card.id, ((pool.name, named),), owner_uid)
-        wanted = {(card.id, pool.name, site, bit) for site in sites for bit in bits}
-
-        def expected() -> None:
-            if which in self.model.reservations:
-                raise Refused(INVALID)
-            if wanted & (self.model.holder.keys() | self.model.reserved.keys() | self.model.quarantined.keys()):
-                raise Refused(HELD)
-
-        event = self.decide(expected, lambda: self.ledger.decide_reserve(spec))
-        if not isinstance(event, Refusal):
-            self.model.reservations[which] = ModelReservation(card.id, content_hash, owner_uid)
-            self.model.reserved |= dict.fromkeys(wanted, which)
-            self.apply(event)
-
-    @precondition(lambda self: self.model.reservations)
-    @rule(which=st.sampled_from(RESERVATIONS), who=askers)
-    def unreserve(self, which: str, who: Asker) -> None:
-        mine = {spot for spot, name in self.model.reserved.items() if name == which}
-
-        def expected() -> None:
-            if which not in self.model.reservations:
-                raise Refused(INVALID)
-            self.model.may_use(which, who)
-            if mine & (self.model.holder.keys() | self.model.quarantined.keys()):
-                raise Refused(HELD)
-
-        event = self.decide(expected, lambda: self.ledger.decide_unreserve(which, who))
-        if not isinstance(event, Refusal):
-            del self.model.reservations[which]
-            self.model.reserved = {spot: name for spot, name in self.model.reserved.items() if name != which}
-            self.apply(event)
-
     # What a rule chooses from.
 
     def _lease(self, which: int) -> str:
@@ -359,9 +297,6 @@ class LedgerMachine(Comparison):
 
     def _owner(self, lease_id: str) -> Asker:
         return next(who for who in ASKERS if who.session == SessionId(self.model.leases[lease_id].session))
-
-    def _card_or_any(self, which: int) -> CardId | None:
-        return None if which % 2 else self.cards[which // 2 % len(self.cards)].id
 
     def _pool(self, name: str):
         return next(pool for pool in self.cards[0].pools if pool.name == name)

@@ -271,14 +271,16 @@ def serving(
     store: Store | None = None,
     ledger: Ledger | None = None,
     door: str = "grpc",
+    profile: str = "embedded",
+    ids_need_reserved: bool = False,
 ) -> Iterator[Served]:
-    """Runs a server with embedded cards of 16 MiB until the block ends, on empty books or on ``ledger``."""
+    """Runs a server with cards of 16 MiB, or of a profile, until the block ends, on empty books or on ``ledger``."""
     started: Future[Served] = Future()
     stopping = asyncio.Event()
 
     async def main() -> None:
         backend = EmbeddedBackend(
-            load_profile("embedded"), card_count=card_count, memory_bytes=MEMORY_UNITS * UNIT, cpus=cpus
+            load_profile(profile), card_count=card_count, memory_bytes=MEMORY_UNITS * UNIT, cpus=cpus
         )
         clock = ManualClock()
         failures: list[str] = []
@@ -289,7 +291,7 @@ def serving(
             clock,
             on_failure=lambda: failures.append("failed"),
         )
-        server = Server(engine, admin_uids=admin_uids)
+        server = Server(engine, admin_uids=admin_uids, ids_need_reserved=ids_need_reserved)
         loop = asyncio.get_running_loop()
         served = Served(engine, server, clock, run_directory, loop, door=door, failures=failures)
         loop.set_exception_handler(lambda _, context: served.faults.append(str(context)))

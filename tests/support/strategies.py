@@ -1,5 +1,6 @@
 """What Hypothesis draws from: pools of every shape, and claims that mostly can be met and sometimes never."""
 
+from dataclasses import replace
 from fractions import Fraction
 
 from hypothesis import settings
@@ -17,7 +18,7 @@ SAME_EVERY_RUN = settings(derandomize=True, database=None, deadline=None)
 RESERVATIONS = ("r0", "r1", "r2")
 HASHES = ("h0", "h1")
 
-_SITES = tuple(SiteName(f"t{index}") for index in range(4))
+SITES = tuple(SiteName(f"t{index}") for index in range(4))
 
 
 def single_site_pools(name: str, most: int = 8) -> st.SearchStrategy[PoolSpec]:
@@ -35,14 +36,14 @@ def sliced_pools(name: str) -> st.SearchStrategy[PoolSpec]:
 
 @st.composite
 def multi_site_pools(draw: st.DrawFn, name: str) -> PoolSpec:
-    sites = _SITES[: draw(st.integers(2, 4))]
+    sites = SITES[: draw(st.sampled_from([2, 3, 4, 1]))]
     return PoolSpec(PoolName(name), draw(st.integers(2, 4)), sites, slices_per_unit=draw(st.sampled_from([1, 1, 2])))
 
 
 @st.composite
 def uneven_pools(draw: st.DrawFn, name: str) -> PoolSpec:
     """Sites of which some have fewer units than others, or none."""
-    sites = _SITES[: draw(st.integers(2, 3))]
+    sites = SITES[: draw(st.integers(2, 3))]
     most = draw(st.integers(2, 4))
     counts = [most, *(draw(st.integers(0, most)) for _ in sites[1:])]
     return PoolSpec(PoolName(name), most, sites, tuple(counts), slices_per_unit=draw(st.sampled_from([1, 1, 3])))
@@ -56,12 +57,13 @@ def pool_specs(name: str = "p") -> st.SearchStrategy[PoolSpec]:
 
 @st.composite
 def card_specs(draw: st.DrawFn) -> tuple[CardSpec, ...]:
-    """One card with a pool of each shape, or two of them, of which the second may lack some pools."""
+    """One card with a pool of each shape, or two of them, of which the second may lack some, or be of another kind."""
     memory, streams = draw(memory_pools()), draw(single_site_pools("streams"))
     pools = [memory, streams, draw(sliced_pools("cores")), draw(multi_site_pools("bcast")), draw(uneven_pools("perf"))]
     if draw(st.booleans()):
         return (card(*pools),)
-    return card(*pools), card(*pools[: draw(st.integers(1, 5))], card_id="1")
+    other = card(*pools[: draw(st.integers(1, 5))], card_id="1")
+    return card(*pools), replace(other, profile=draw(st.sampled_from(["test", "other"])))
 
 
 def claims_on(pool: PoolSpec) -> st.SearchStrategy[PlainClaim]:

@@ -1,12 +1,20 @@
 """The bits of a pool as a daemon tells them, as shapes and as units by site."""
 
-from leasehold.aie.array import PoolShape
+from collections.abc import Iterable
+
+from leasehold.aie.array import ArrayShape, PoolShape
 from rmapi.v1 import types_pb2 as pb
 
 
-def pool_shape_of(bitmap: pb.PoolBitmap) -> PoolShape:
-    """The shape of a pool."""
-    return PoolShape(bitmap.pool.name, bitmap.pool.unit_count, bitmap.sites, bitmap.site_unit_counts)
+def shape_of(bitmaps: Iterable[pb.PoolBitmap]) -> ArrayShape:
+    """The shape of the array whose pools these are.
+
+    Raises:
+        Invalid: they make none.
+    """
+    return ArrayShape.of(
+        PoolShape(one.pool.name, one.pool.unit_count, one.sites, one.site_unit_counts) for one in bitmaps
+    )
 
 
 def held_of(bitmap: pb.PoolBitmap, with_reserved: bool = False) -> dict[str, list[int]]:

@@ -2,8 +2,9 @@
 
 from collections.abc import Sequence
 
+from leasehold.aie.array import Tile
 from leasehold.aie.claimed import ClaimedResource, Plan
-from leasehold.aie.device import CHANNEL_POOL, Device, Tile
+from leasehold.aie.device import CHANNEL_POOL, Device
 from leasehold.aie.event import Event
 from leasehold.claims import Claim, Common, Ids, Site
 from leasehold.errors import Invalid
@@ -77,7 +78,7 @@ class Broadcast(ClaimedResource):
         passed = tuple(dict.fromkeys(module for tile in self._path for module in self._device.modules(tile)))
         if self._preferred_id is None:
             return Common(CHANNEL_POOL, at=passed, reservation=self._reservation)
-        at = passed or sorted(self._device.sites(CHANNEL_POOL))
+        at = passed or self._device.open_modules()
         return Ids(CHANNEL_POOL, [self._preferred_id], at=at, reservation=self._reservation)
 
     def __str__(self) -> str:

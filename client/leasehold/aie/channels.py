@@ -5,24 +5,30 @@ A channel belongs to a tile as a whole, so one id is taken at all its modules.
 
 from collections.abc import Mapping
 
-from leasehold.aie.device import CHANNEL_POOL, Device, Tile
-from leasehold.aie.event import EventLike, module_of
+from leasehold.aie.array import Tile
+from leasehold.aie.device import CHANNEL_POOL, Device
+from leasehold.aie.event import Event, EventLike, event_of, module_of
 from leasehold.claims import Common
 from leasehold.errors import Invalid
 
 Modules = Mapping[str, str]  # for each role (start, stop, reset), the module of its event
 
 
-def modules_of(device: Device, tile: Tile, **roles: EventLike | str | None) -> dict[str, str]:
-    """The module of the event in each role that has one.
+def modules_of(device: Device, tile: Tile, roles: Mapping[str, EventLike | str]) -> dict[str, str]:
+    """The module of the event in each role.
 
     Raises:
         Invalid: it is no module of the tile; from another tile, ``Broadcast`` carries an event.
     """
-    found = {role: module_of(value) for role, value in roles.items() if value is not None}
+    found = {role: module_of(value) for role, value in roles.items()}
     for role, module in found.items():
         check_module(device, tile, module, role)
     return found
+
+
+def named(roles: Mapping[str, EventLike | str]) -> dict[str, Event]:
+    """The events of those roles in which one is named, and not only its module."""
+    return {role: event_of(value) for role, value in roles.items() if not isinstance(value, str)}
 
 
 def check_module(device: Device, tile: Tile, module: str, role: str) -> None:

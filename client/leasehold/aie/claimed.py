@@ -8,7 +8,8 @@ from itertools import product
 from math import prod
 from typing import cast
 
-from leasehold.aie.device import Device, Tile
+from leasehold.aie.array import Tile
+from leasehold.aie.device import Device
 from leasehold.aie.grants import Part
 from leasehold.aie.resource import Resource, State
 from leasehold.claims import Claim, Ids, Run, Site, Units
@@ -85,7 +86,7 @@ class ClaimedResource(Resource):
     def _take(self, plan: Plan, part: Part | None) -> None:
         """Becomes reserved with what ``plan`` got; None where it claimed nothing. Raises nothing."""
         self._part = part
-        self._state = State.RESERVED
+        self._become_reserved()
 
     # What they share.
 
@@ -102,6 +103,9 @@ class ClaimedResource(Resource):
         """Becomes initialized: its units are back. Raises nothing."""
         self._part = None
         self._state = State.INITIALIZED
+
+    def _is_held(self) -> bool:
+        return self._part is not None and self._part.grant.is_held
 
     def _check_held(self) -> None:
         self._held_part("start").grant.check()

@@ -51,19 +51,35 @@ class ComboEvent(PlainResource):
 
     @property
     def event(self) -> Event:
-        """The event that it raises: combo event 0 or 1 from two inputs, 2 from more.
+        """The event that all its inputs make: combo event 0 or 1 from two of them, 2 from more.
+
+        Raises:
+            WrongState: it is not reserved.
+            Invalid: its pairs were configured to stay apart; ``results`` has both.
+        """
+        if self._input_count == 2:
+            return self._result(self.id // 2)
+        self._check_reserved("event")
+        if len(self._operators) == 2:
+            raise Invalid(f"no third operator of {self} joins its pairs: each has an event of its own")
+        return self._result(2)
+
+    @property
+    def results(self) -> tuple[Event, ...]:
+        """The events that it raises, one an operator; empty until it is configured.
 
         Raises:
             WrongState: it is not reserved.
         """
-        number = 2 if self._input_count > 2 else self.id // 2
-        return self._device.event(self._tile, f"COMBO_EVENT_{number}")
+        first = self.id // 2
+        return tuple(self._result(first + index) for index in range(len(self._operators)))
 
     def configure(self, events: Sequence[EventLike], operators: Sequence[str]) -> None:
         """Names its inputs, in the order of its slots, and what joins them.
 
-        Two inputs have one operator, three and four have two or three, in the driver's order. An operator is ``and``,
-        ``and_not``, ``or`` or ``or_not``. The inputs are events of its own module; ``Broadcast`` brings others.
+        Two inputs have one operator. Of three and four the first operator joins inputs 0 and 1, the second 2 and 3, and
+        a third, where there is one, the two results. An operator is ``and``, ``and_not``, ``or`` or ``or_not``. The
+        inputs are events of its own module; ``Broadcast`` brings others.
 
         Raises:
             WrongState: it runs.
@@ -79,6 +95,9 @@ class ComboEvent(PlainResource):
             self._check_stopped("change")
             self._events, self._operators = found, tuple(operators)
             self._is_configured = True
+
+    def _result(self, number: int) -> Event:
+        return self._device.event(self._tile, f"COMBO_EVENT_{number}")
 
     def _check_arity(self, event_count: int, operators: tuple[str, ...]) -> None:
         if unknown := [one for one in operators if one not in OPERATORS]:

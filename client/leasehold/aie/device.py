@@ -1,6 +1,7 @@
 """The array that objects are made for: a manager in this process or a daemon's card, with the same claims."""
 
 import inspect
+import os
 import threading
 import weakref
 from collections import deque
@@ -8,6 +9,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, TypeGuard, cast
 
+from leasehold.aie.array import Tile
 from leasehold.aie.event import Event
 from leasehold.aie.grants import DaemonGrant, Grant, LocalGrant
 from leasehold.claims import Claim, Site, site_from
@@ -18,9 +20,6 @@ if TYPE_CHECKING:
     from leasehold.aie.resource import Resource
     from leasehold.client import Client
     from leasehold.local import Manager
-
-# A tile's module: column, row (0 is the shim), and ``core``, ``mem`` or ``pl``.
-Tile = tuple[int, int, str]
 
 # Where a driver writes registers: told ``"start"`` or ``"stop"`` and which object, before its state changes.
 OnProgram = Callable[[str, "Resource"], object]
@@ -65,6 +64,7 @@ class Device:
         self._modules: dict[tuple[int, int], list[Tile]] = {}
         for tile in sorted(self.sites(CHANNEL_POOL), key=lambda tile: (tile[:2], tile[2] != "mem")):
             self._modules.setdefault(tile[:2], []).append(tile)
+        _devices.add(self)
 
     # The shape of the array.
 
@@ -98,6 +98,11 @@ class Device:
         """All modules of the tile that one of them belongs to, ``mem`` before ``core``."""
         return tuple(self._modules[tile[:2]])
 
+    def open_modules(self) -> list[Tile]:
+        """All modules of the array whose clock runs now."""
+        (card,) = (one for one in self._manager.cards() if one.id == self.card)
+        return sorted(self.sites(CHANNEL_POOL) - set(card.gated_sites))
+
     def event(self, tile: Tile, stem: str) -> Event:
         """The event that the driver calls ``XAIE_EVENT_`` and ``stem``, with the module behind it."""
         suffix = tile[2].upper()
@@ -125,8 +130,9 @@ class Device:
             self._on_program(action, resource)
 
     def note(self, resource: "Resource") -> None:
-        """Knows of an object, so that ``close`` ends it."""
-        self._made.add(resource)
+        """Knows of an object that has units from now on, so that ``close`` ends it."""
+        with self.lock:
+            self._made.add(resource)
 
     def abandon(self, resource: "Resource") -> None:
         """Keeps an object that is being dropped with units, so that the next call may end it.
@@ -187,6 +193,18 @@ class Device:
         there = ", ".join(f"{one.id} ({one.profile})" for one in cards)
         wanted = "no card here is" if card is None else f"card {card!r} is not"
         raise Invalid(f"{wanted} an AI Engine array; there are {there}", facts={"card": card or "", "cards": there})
+
+
+_devices: weakref.WeakSet[Device] = weakref.WeakSet()
+
+
+def _free_locks() -> None:
+    """In a forked child: whoever held a lock is not here."""
+    for device in list(_devices):
+        device.lock = threading.RLock()
+
+
+os.register_at_fork(after_in_child=_free_locks)
 
 
 def _is_local(manager: "Manager | Client") -> TypeGuard["Manager"]:

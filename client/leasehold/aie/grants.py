@@ -34,6 +34,11 @@ class Grant(ABC):
     def allotments(self) -> Sequence[Allotment]:
         """What each claim got; one that was given back stays in its place, without units."""
 
+    @property
+    @abstractmethod
+    def is_held(self) -> bool:
+        """Whether the units are this process's, as far as is known here: no others may be touched."""
+
     @abstractmethod
     def check(self) -> None:
         """Does nothing while the lease holds.
@@ -97,6 +102,11 @@ class LocalGrant(Grant):
         """What each claim got."""
         return self._info.allotments
 
+    @property
+    def is_held(self) -> bool:
+        """True: nobody takes such a lease away."""
+        return True
+
     def check(self) -> None:
         """Does nothing: nobody takes such a lease away."""
 
@@ -129,6 +139,11 @@ class DaemonGrant(Grant):
     def allotments(self) -> Sequence[Allotment]:
         """What each claim got."""
         return self._lease.allotments
+
+    @property
+    def is_held(self) -> bool:
+        """Whether the daemon has not taken them back, and this is no forked child."""
+        return self._lease.valid
 
     def check(self) -> None:
         """Does nothing while the lease holds.

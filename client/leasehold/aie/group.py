@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from leasehold.aie.array import Tile
 from leasehold.aie.claimed import ClaimedResource, Plan
-from leasehold.aie.device import Device, Tile
+from leasehold.aie.device import Device
 from leasehold.aie.event import EventLike, event_of
 from leasehold.aie.grants import Part
 from leasehold.claims import Ids, Site
@@ -43,6 +44,7 @@ class GroupEvent(ClaimedResource):
         super().__init__(device, tile, reservation=reservation)
         self._preferred_id = _number_of(group, self._tile[2])
         self._mask = 0
+        self._shared: Shared | None = None
 
     @property
     def mask(self) -> int:
@@ -83,21 +85,20 @@ class GroupEvent(ClaimedResource):
             if not self.is_initialized:
                 raise WrongState(f"{self} is not initialized, and cannot be configured")
             self._check_stopped("change")
-            shared = self._shared() if self.is_reserved else None
+            shared, wanted = self._shared, _checked(mask)
             if shared is not None:
-                if shared.handle_count > 1 and _checked(mask) != shared.mask:
-                    raise _other_mask(self, mask, shared)
-                shared.mask = _checked(mask)
-            self._mask = _checked(mask)
+                if shared.handle_count > 1 and wanted != shared.mask:
+                    raise _other_mask(self, wanted, shared)
+                shared.mask = wanted
+            self._mask = wanted
 
     # How it is reserved and given back.
 
     def _plans(self) -> Sequence[Plan]:
-        shared = self._device.shared_groups.get(self._key())
+        shared = self._there()
         if shared is None:
-            return [
-                Plan(self._tile, (Ids(self.pool, [self._key()[1]], at=[self._tile], reservation=self._reservation),))
-            ]
+            claim = Ids(self.pool, [self._key()[1]], at=[self._tile], reservation=self._reservation)
+            return [Plan(self._tile, (claim,))]
         if shared.mask != self._mask:
             raise _other_mask(self, self._mask, shared)
         return [Plan(self._tile, ())]
@@ -105,35 +106,36 @@ class GroupEvent(ClaimedResource):
     def _take(self, plan: Plan, part: Part | None) -> None:
         if part is not None:
             self._device.shared_groups[self._key()] = Shared(part, self._mask)
-        shared = self._device.shared_groups[self._key()]
-        shared.handle_count += 1
-        super()._take(plan, shared.part)
+        self._shared = self._device.shared_groups[self._key()]
+        self._shared.handle_count += 1
+        super()._take(plan, self._shared.part)
 
     def _end(self, *, to_pool: bool) -> None:
-        if not self.is_reserved:
-            return
-        shared = self._shared()
-        if shared.handle_count == 1:
-            shared.part.end(to_pool=to_pool)
-        self._forget()
+        if self._shared is not None and self._shared.handle_count == 1:
+            self._shared.part.end(to_pool=to_pool)
+        if self.is_reserved:
+            self._forget()
 
     def _forget(self) -> None:
-        if self.is_reserved:
-            shared = self._shared()
+        shared, self._shared = self._shared, None
+        if shared is not None:
             shared.handle_count -= 1
-            if not shared.handle_count:
+            if not shared.handle_count and self._device.shared_groups.get(self._key()) is shared:
                 del self._device.shared_groups[self._key()]
         super()._forget()
 
     def _program(self, action: str) -> None:
-        shared = self._shared()
+        assert self._shared is not None, "who starts or stops is reserved"
         change = 1 if action == "start" else -1
-        if max(shared.running_count, shared.running_count + change) == 1:  # the first to start, or the last to stop
+        running_count = self._shared.running_count
+        if max(running_count, running_count + change) == 1:  # the first to start, or the last to stop
             super()._program(action)
-        shared.running_count += change
+        self._shared.running_count += change
 
-    def _shared(self) -> Shared:
-        return self._device.shared_groups[self._key()]
+    def _there(self) -> Shared | None:
+        """The group event as this device has it; None where it has not, or has lost it."""
+        shared = self._device.shared_groups.get(self._key())
+        return shared if shared is not None and shared.part.grant.is_held else None
 
     def _key(self) -> tuple[Tile, int]:
         assert self._preferred_id is not None, "a group event has a number from the start"

@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 
-from leasehold.aie.channels import channel_claim, modules_of, roles_across
+from leasehold.aie.array import Tile
+from leasehold.aie.channels import channel_claim, modules_of, named, roles_across
 from leasehold.aie.claimed import ClaimedResource, Plan
-from leasehold.aie.device import Device, Tile
+from leasehold.aie.device import Device
 from leasehold.aie.event import Event, EventLike, event_of
 from leasehold.aie.grants import Part
 from leasehold.claims import Site
@@ -42,14 +43,9 @@ class PerfCounter(ClaimedResource):
         """
         with self._device.lock:
             self._check_not_reserved("it is initialized anew")
-            modules = modules_of(self._device, self._tile, start=start, stop=stop, reset=reset)
-            given = {"start": start, "stop": stop, "reset": reset}
-            self._modules = modules
-            self._events = {
-                role: event_of(value)
-                for role, value in given.items()
-                if value is not None and not isinstance(value, str)
-            }
+            roles = {"start": start, "stop": stop} | ({} if reset is None else {"reset": reset})
+            self._modules = modules_of(self._device, self._tile, roles)
+            self._events = named(roles)
             self._initialize(is_configured=self._is_complete())
 
     def configure(

@@ -41,7 +41,6 @@ class Resource(ABC):
         self._is_static = bool(reservation)
         self._is_configured = False
         self._state = State.CREATED
-        device.note(self)
 
     # What it is.
 
@@ -148,12 +147,16 @@ class Resource(ABC):
     def stop(self) -> None:
         """Stops it; does nothing where it does not run.
 
+        Where its units were taken back, or are those of a parent process, ``on_program`` is not told: the registers are
+        somebody else's.
+
         Raises:
             Exception: what ``on_program`` raised; it counts as running still.
         """
         with self._device.lock:
             if self._state is State.RUNNING:
-                self._program("stop")
+                if self._is_held():
+                    self._program("stop")
                 self._state = State.RESERVED
 
     def free(self) -> None:
@@ -227,6 +230,10 @@ class Resource(ABC):
         """Gives its units back and becomes initialized, or raises and changes nothing; nothing where it has none."""
 
     @abstractmethod
+    def _is_held(self) -> bool:
+        """Whether its units are still this process's, as far as is known here."""
+
+    @abstractmethod
     def _check_held(self) -> None:
         """Raises ``LeaseLost`` where its units were taken back."""
 
@@ -247,6 +254,11 @@ class Resource(ABC):
         self._state = State.INITIALIZED
         if is_configured is not None:
             self._is_configured = is_configured
+
+    def _become_reserved(self) -> None:
+        """Has its units from now on. Raises nothing."""
+        self._state = State.RESERVED
+        self._device.note(self)
 
     def _check_not_reserved(self, what: str) -> None:
         if self.is_reserved:

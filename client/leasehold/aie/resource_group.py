@@ -4,8 +4,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from types import TracebackType
 
+from leasehold.aie.array import Tile
 from leasehold.aie.claimed import ClaimedResource, counts_of, reserve_together
-from leasehold.aie.device import Tile
 from leasehold.errors import Invalid, WrongState
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from leasehold.aie.channels import channel_claim, modules_of, roles_across
+from leasehold.aie.channels import channel_claim, modules_of, named, roles_across
 from leasehold.aie.claimed import ClaimedResource, Plan
 from leasehold.aie.device import Device
 from leasehold.aie.event import Event, EventLike, event_of
@@ -46,9 +46,9 @@ class TraceControl(ClaimedResource):
         """
         with self._device.lock:
             self._check_not_reserved("it is initialized anew")
-            self._modules = modules_of(self._device, self._tile, start=start, stop=stop)
-            given = {"start": start, "stop": stop}
-            self._events = {role: event_of(value) for role, value in given.items() if not isinstance(value, str)}
+            roles = {"start": start, "stop": stop}
+            self._modules = modules_of(self._device, self._tile, roles)
+            self._events = named(roles)
             self._initialize(is_configured=len(self._events) == 2)
 
     def configure(self, *, start: EventLike | None = None, stop: EventLike | None = None) -> None:

@@ -42,7 +42,7 @@ class TraceEvent(Resource):
         """
         with self._device.lock:
             self._check_not_reserved("it is initialized anew")
-            self._module = modules_of(self._device, self._control.tile, trace=event)["trace"]
+            self._module = modules_of(self._device, self._control.tile, {"trace": event})["trace"]
             self._event = None if isinstance(event, str) else event_of(event)
             self._initialize(is_configured=self._event is not None)
 
@@ -135,13 +135,16 @@ class TraceEvent(Resource):
         needs_channel = self._module != self._control.tile[2]
         self._device.end_orphans()
         self._slot, self._part = self._control.fill_slot(self, self._preferred_id, needs_channel=needs_channel)
-        self._state = State.RESERVED
+        self._become_reserved()
 
     def _end(self, *, to_pool: bool) -> None:
         if self._slot is not None:
             if self._part is not None:
                 self._part.end(to_pool=to_pool)
             self.forget()
+
+    def _is_held(self) -> bool:
+        return self._control._is_held()
 
     def _check_held(self) -> None:
         self._control._check_held()

@@ -127,7 +127,7 @@ def write_xclbin(resources: Iterable[ResourceSection], base: bytes | None = None
     for one in made:
         _check_to_write(one)
     _check_once(made)
-    kept = [] if base is None else [section for section in _sections(base) if not _is_ours(section)]
+    kept = [] if base is None else _others(base)
     if base is not None and _signature_bytes(base) is not None:
         raise Invalid("this xclbin is signed, and would not be what was signed; pack first, and sign then")
     ours = [_Section(0, one.kind, one.name.encode()[:_NAME_BYTES_MAX], _section_bytes(one)) for one in made]
@@ -136,8 +136,21 @@ def write_xclbin(resources: Iterable[ResourceSection], base: bytes | None = None
     return _file(_new_header() if base is None else base[:_HEADER_BYTES], [*kept, *ours])
 
 
-def _is_ours(section: _Section) -> bool:
-    return section.kind in {AIE_RESOURCES, AIE_RESOURCES_BIN} or _is_note(section)
+def strip_xclbin(data: bytes) -> bytes:
+    """An xclbin without resources, note and signature: the same bytes whichever of them it has.
+
+    Raises:
+        Invalid: as ``read_xclbin``.
+    """
+    kept, header = _others(data), bytearray(data[:_HEADER_BYTES])
+    _I32.pack_into(header, _SIGNATURE_AT, _UNSIGNED)
+    return _file(bytes(header), kept)
+
+
+def _others(data: bytes) -> list[_Section]:
+    """Those sections of an xclbin that are neither resources nor a note."""
+    ours = {AIE_RESOURCES, AIE_RESOURCES_BIN}
+    return [section for section in _sections(data) if section.kind not in ours and not _is_note(section)]
 
 
 def _is_note(section: _Section) -> bool:

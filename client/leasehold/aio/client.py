@@ -6,21 +6,22 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from leasehold import calls
-from leasehold.aie.array import RESOURCE_TYPES, ArrayShape
-from leasehold.aie.bitmaps import pool_shape_of
 from leasehold.aio.doors import Door, make_door
 from leasehold.aio.lease import Lease
 from leasehold.base_client import BaseClient, has_windows
 from leasehold.card import Card, LeaseInfo, ReservationInfo, card_from, lease_info_from, reservation_info_from
 from leasehold.claims import Claim
-from leasehold.errors import Closed, LeaseholdError, LeaseLost, NotFound, NotOwner, Refused
-from leasehold.reservable import manifest_of
+from leasehold.errors import Closed, Invalid, LeaseholdError, LeaseLost, NotFound, NotOwner, Refused
 from leasehold.retries import CALL_S, FORGO_S, Attempts, NotThere, SessionUnknown
+from leasehold.statistics import SiteCounts, count_sites, names_with
 from rmapi.v1 import resource_manager_pb2 as pb
 from rmapi.v1 import types_pb2
+
+if TYPE_CHECKING:
+    from leasehold.aie.array import ArrayShape
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -66,8 +67,8 @@ class Client(BaseClient):
         wait_s = calls.wait_seconds(wait)
         all_counts = {"cores": cores, "streams": streams, **counts}
         reserved_pools: list[str] = []
-        if reservation and calls.is_whole(claims, memory, all_counts):
-            reserved_pools = calls.whole_pools(await self._reservation_messages(reservation), reservation)
+        if calls.is_whole(reservation, claims, memory, all_counts):
+            reserved_pools = calls.whole_pools(await self._reservation_messages(reservation), reservation, card)
         request = calls.acquire_request(
             next(self._request_ids),
             claims,
@@ -102,12 +103,15 @@ class Client(BaseClient):
 
     async def leases(self, pool: str = "") -> list[LeaseInfo]:
         """All live leases of all processes, oldest first; only those with units of ``pool`` where it is given."""
-        request, leases = pb.ListLeasesRequest(pool=pool), []
+        return [lease_info_from(message) for message in await self._lease_messages(pool)]
+
+    async def _lease_messages(self, pool: str) -> list[types_pb2.Lease]:
+        request, found = pb.ListLeasesRequest(pool=pool), list[types_pb2.Lease]()
         while True:
             page: pb.ListLeasesResponse = await self._call("ListLeases", request, needs_session=False)
-            leases += [lease_info_from(message) for message in page.leases]
+            found += page.leases
             if not page.next_page_token:
-                return leases
+                return found
             request.page_token = page.next_page_token
 
     async def reserve(
@@ -120,6 +124,8 @@ class Client(BaseClient):
         replace: bool = False,
     ) -> ReservationInfo:
         """Sets aside what a file says; see ``leasehold.Client.reserve``."""
+        from leasehold.reservable import manifest_of
+
         manifest = await asyncio.to_thread(manifest_of, Path(artifact))
         shape = await self._array_shape(card) if manifest.resources else None
         return await self.reserve_claims(
@@ -167,18 +173,32 @@ class Client(BaseClient):
         """The reservations of a name or content hash, or all, in the order of their names."""
         return [reservation_info_from(one) for one in await self._reservation_messages(key)]
 
-    async def _array_shape(self, card: str | None) -> ArrayShape:
-        cards = [one for one in await self.cards() if card in {None, one.id}]
+    async def statistics(self, pool: str, card: str | None = None) -> list[SiteCounts]:
+        """How much of a pool is free, held and reserved at each of its sites; see ``leasehold.Client.statistics``."""
+        request = pb.GetBitmapRequest(card=card or "", pool=pool)
+        bitmap: pb.GetBitmapResponse = await self._call("GetBitmap", request, needs_session=False)
+        found: list[types_pb2.Reservation] = []
+        for name in names_with(await self._reservation_messages(), pool):
+            found += [one for one in await self._reservation_messages(name, with_units=True) if one.name == name]
+        return count_sites(bitmap.bitmap, await self._lease_messages(pool), found)
+
+    async def _array_shape(self, card: str | None) -> "ArrayShape":
+        from leasehold.aie.array import RESOURCE_TYPES
+        from leasehold.aie.bitmaps import shape_of
+
+        first = next((one for one in await self.cards() if card in {None, one.id}), None)
+        if first is None:
+            raise Invalid(f"there is no card {card!r}", facts={"card": card or ""})
         requests = [
-            pb.GetBitmapRequest(card=card or "", pool=pool.name)
-            for pool in (cards[0].pools if cards else ())
-            if pool.name in RESOURCE_TYPES
+            pb.GetBitmapRequest(card=first.id, pool=pool.name) for pool in first.pools if pool.name in RESOURCE_TYPES
         ]
         bitmaps = [await self._call("GetBitmap", request, needs_session=False) for request in requests]
-        return ArrayShape.of(pool_shape_of(one.bitmap) for one in bitmaps)
+        return shape_of(one.bitmap for one in bitmaps)
 
-    async def _reservation_messages(self, key: str) -> Sequence[types_pb2.Reservation]:
-        request = pb.ListReservationsRequest(key=key)
+    async def _reservation_messages(
+        self, key: str = "", *, with_units: bool = False
+    ) -> Sequence[types_pb2.Reservation]:
+        request = pb.ListReservationsRequest(key=key, with_units=with_units)
         response: pb.ListReservationsResponse = await self._call("ListReservations", request, needs_session=False)
         return response.reservations
 

@@ -11,6 +11,7 @@ from google.protobuf.json_format import MessageToDict
 from rich.text import Text
 
 from leasehold import Card, Client, DaemonUnavailable, LeaseholdError, LeaseInfo, PoolStatus
+from leasehold.claims import site_text
 from leasehold.cli.admin import revoke
 from leasehold.cli.claims import claim_options, claims_of
 from leasehold.cli.compile import compile_command
@@ -24,6 +25,7 @@ from leasehold.cli.output import (
     reading,
     say_json,
     table,
+    units_text,
     user_name,
 )
 from leasehold.cli.pack import pack
@@ -105,7 +107,8 @@ def status(connect: Callable[[], Client], as_json: bool) -> None:
     for warning in told.warnings:
         out.print(f"note: {warning}", style="yellow")
     for card in cards:
-        out.print(Text.assemble("\n", (f"card {card.id}", "bold"), f" ({card.profile}, on {card.backend})"))
+        off = f", the clocks of {len(card.gated_sites)} sites are off" if card.gated_sites else ""
+        out.print(Text.assemble("\n", (f"card {card.id}", "bold"), f" ({card.profile}, on {card.backend}){off}"))
         out.print(_pool_table(card, is_wide=out.width >= _WIDE_COLUMNS))
 
 
@@ -184,7 +187,7 @@ def who(connect: Callable[[], Client], pool: str, as_json: bool) -> None:
     rows = [
         (
             name,
-            ", ".join(_ids_text(one.ranges) for one in allotments),
+            units_text(allotments),
             lease.id,
             lease.label,
             str(lease.pid),
@@ -325,13 +328,8 @@ def _units_text(lease: LeaseInfo) -> str:
         if pool == "memory":
             amounts.append(f"memory {size_text(lease.memory_bytes)}")
         else:
-            amounts.append(f"{pool} {', '.join(_ids_text(one.ranges) for one in lease.allotments if one.pool == pool)}")
+            amounts.append(f"{pool} {units_text([one for one in lease.allotments if one.pool == pool])}")
     return "; ".join(amounts)
-
-
-def _ids_text(ranges: tuple[tuple[range, ...], ...]) -> str:
-    texts = [str(one.start) if len(one) == 1 else f"{one.start}-{one.stop - 1}" for runs in ranges for one in runs]
-    return ",".join(dict.fromkeys(texts))
 
 
 def _age_s(lease: LeaseInfo) -> float:
@@ -342,7 +340,7 @@ def _lease_json(lease: LeaseInfo) -> dict[str, Any]:
     units = [
         {
             "pool": allotment.pool,
-            "at": [str(site) for site in allotment.at],
+            "at": [site_text(site) for site in allotment.at],
             "ranges": [[[one.start, one.stop] for one in runs] for runs in allotment.ranges],
         }
         for allotment in lease.allotments

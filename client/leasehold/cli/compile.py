@@ -5,9 +5,9 @@ from pathlib import Path
 
 import click
 
-from leasehold.aie.design import DESIGN_BYTES_MAX, Compiled, Design, compile_design, read_design
 from leasehold.card import Allotment
-from leasehold.cli.output import console, files_named, say_json, table
+from leasehold.cli.output import as_json, console, files_named, say_json, table
+from leasehold.design import DESIGN_BYTES_MAX, Compiled, Design, compile_design, read_design
 from leasehold.errors import Refused
 from leasehold.files import read_limited, replace_file
 
@@ -39,7 +39,7 @@ _TILES_SHOWN = 3
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path), required=True, metavar="NAME.bin", help="Resource file to write."
 )
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@as_json
 def compile_command(design: Path, output: Path, as_json: bool) -> None:
     """Compiles an array DESIGN to an AI Engine resource file, and a manifest NAME.toml beside it.
 
@@ -49,6 +49,8 @@ def compile_command(design: Path, output: Path, as_json: bool) -> None:
         import leasehold.local  # noqa: F401 - to see whether it is there
     except ImportError:
         raise click.ClickException("compile runs the daemon's rules: pip install 'leasehold[daemon]'") from None
+    if not output.name.isprintable():
+        raise click.UsageError(f"-o {output.name!a}: a name with printable characters is needed")
     manifest_path = output.with_suffix(".toml")
     if output.suffix == ".toml" or design.resolve() in {output.resolve(), manifest_path.resolve()}:
         raise click.UsageError(

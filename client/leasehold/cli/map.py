@@ -1,24 +1,36 @@
-"""Draws bitmaps in the terminal: a letter and a colour a lease, so that it reads without colours too."""
+"""Draws bitmaps in the terminal: a letter and a colour a lease, so that it reads without colours too.
+
+A pool with one site is drawn unit by unit, one with several site by site; the tiles of an array stand as they lie.
+"""
 
 import string
 from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Any
+from typing import Any, TypeGuard
 
 from rich.console import Console
 from rich.text import Text
 
 from leasehold import Client, LeaseInfo
+from leasehold.aie.bitmaps import ones_of
+from leasehold.claims import Site, site_from, site_text
 from leasehold.quantity import size_text
 from rmapi.v1 import types_pb2 as pb
 
 _COLUMNS, _ROWS_MAX = 64, 8
 _ALWAYS_DRAWN = {"memory", "cores"}
-_FREE, _RESERVED, _QUARANTINED, _UNKNOWN = ".", "r", "q", "?"
-_STYLES = {_FREE: "bright_black", _RESERVED: "yellow", _QUARANTINED: "red", _UNKNOWN: "red"}
+_FREE, _RESERVED, _QUARANTINED, _UNKNOWN, _GATED = ".", "r", "q", "?", "-"
+_STYLES = {
+    _FREE: "bright_black",
+    _RESERVED: "yellow",
+    _QUARANTINED: "red",
+    _UNKNOWN: "red",
+    _GATED: "bright_black",
+}
 _COLOURS = ("green", "cyan", "magenta", "blue", "bright_green", "bright_cyan", "bright_magenta", "bright_blue")
-_LETTERS = string.ascii_uppercase + "".join(set(string.ascii_lowercase) - {"r", "q"})
+_LETTERS = string.ascii_uppercase + "".join(sorted(set(string.ascii_lowercase) - {"r", "q"}))
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,15 +41,20 @@ class _Holders:
     leases: list[LeaseInfo]
 
     def owners(self, bitmap: pb.PoolBitmap) -> dict[int, str]:
-        """The letter of every held bit of a pool with one site."""
-        slices = bitmap.pool.slices_per_unit
+        """The letter of every held bit of a pool."""
+        slices, stride = bitmap.pool.slices_per_unit, bitmap.pool.site_count
+        index_of = {name: index for index, name in enumerate(bitmap.sites)}
         return {
-            unit * slices + part: self.letter_of[lease.id]
+            (unit * slices + part) * stride + site: self.letter_of[lease.id]
             for lease in self.leases
             if lease.card == bitmap.card
             for allotment in lease.allotments
             if allotment.pool == bitmap.pool.name
-            for unit in allotment.ids
+            for site, runs in zip(
+                [index_of[site_text(one)] for one in allotment.at] or [0], allotment.ranges, strict=False
+            )
+            for run in runs
+            for unit in run
             for part in range(slices)
         }
 
@@ -47,12 +64,16 @@ def draw_map(client: Client, console: Console, pool: str, card: str | None) -> N
     leases = client.leases()
     letters = {lease.id: _LETTERS[index % len(_LETTERS)] for index, lease in enumerate(leases)}
     holders = _Holders(letters, leases)
+    gated = {one.id: {site_text(site) for site in one.gated_sites} for one in client.cards()}
     untouched = []
     for one in _bitmaps(client, pool, card):
         if not pool and one.pool.free_count == one.pool.total_count and one.pool.name not in _ALWAYS_DRAWN:
             untouched.append(_heading(one).plain)
             continue
         console.print(_heading(one))
+        if one.pool.site_count > 1:
+            _draw_sites(console, one, holders, gated[one.card])
+            continue
         cells, bits_per_cell = _cells(one, holders, _ROWS_MAX if pool else _ROWS_MAX // 2)
         for start in range(0, len(cells), _COLUMNS):
             console.print(_line(cells[start : start + _COLUMNS], letters))
@@ -66,12 +87,13 @@ def draw_map(client: Client, console: Console, pool: str, card: str | None) -> N
 
 
 def map_json(client: Client, pool: str, card: str | None) -> list[dict[str, Any]]:
-    """The bitmaps as strings of 0 and 1, a bit a unit."""
+    """The bitmaps as strings of 0 and 1: bit ``unit * site_count + site``."""
     return [
         {
             "card": one.card,
             "pool": one.pool.name,
             "site_count": one.pool.site_count,
+            "sites": list(one.sites),
             "slices_per_unit": one.pool.slices_per_unit,
             "held": _bit_text(one, one.held_bits),
             "reserved": _bit_text(one, one.reserved_bits),
@@ -94,27 +116,65 @@ def _cells(bitmap: pb.PoolBitmap, holders: _Holders, row_count: int) -> tuple[li
     status = bitmap.pool
     count = status.unit_count * status.slices_per_unit * status.site_count
     bits_per_cell = max(1, -(-count // (_COLUMNS * row_count)))
-    owners = holders.owners(bitmap) if status.site_count == 1 else {}
-    held, reserved, quarantined = (
-        int.from_bytes(bits, "little") for bits in (bitmap.held_bits, bitmap.reserved_bits, bitmap.quarantined_bits)
-    )
-    cells = []
-    for start in range(0, count, bits_per_cell):
-        stop = min(count, start + bits_per_cell)
-        mask = (1 << (stop - start)) - 1
-        if not (held | reserved | quarantined) >> start & mask:
-            cells.append(_FREE)
-            continue
-        found: Counter[str] = Counter()
-        for bit in range(start, stop):
-            if held >> bit & 1:
-                found[owners.get(bit, _UNKNOWN)] += 1
-            elif quarantined >> bit & 1:
-                found[_QUARANTINED] += 1
-            elif reserved >> bit & 1:
-                found[_RESERVED] += 1
-        cells.append(found.most_common(1)[0][0])
-    return cells, bits_per_cell
+    signs = _signs(bitmap, holders)
+    return [
+        _most(signs.get(bit, _FREE) for bit in range(start, min(count, start + bits_per_cell)))
+        for start in range(0, count, bits_per_cell)
+    ], bits_per_cell
+
+
+def _signs(bitmap: pb.PoolBitmap, holders: _Holders) -> dict[int, str]:
+    """The sign of every bit that is not free."""
+    owners = holders.owners(bitmap)
+    signs = dict.fromkeys(ones_of(int.from_bytes(bitmap.reserved_bits, "little")), _RESERVED)
+    signs |= dict.fromkeys(ones_of(int.from_bytes(bitmap.quarantined_bits, "little")), _QUARANTINED)
+    return signs | {bit: owners.get(bit, _UNKNOWN) for bit in ones_of(int.from_bytes(bitmap.held_bits, "little"))}
+
+
+def _most(signs: Iterable[str]) -> str:
+    """What most of those are that are not free; the first of equals."""
+    taken = [sign for sign in signs if sign != _FREE]
+    return Counter(taken).most_common(1)[0][0] if taken else _FREE
+
+
+def _draw_sites(console: Console, bitmap: pb.PoolBitmap, holders: _Holders, gated: set[str]) -> None:
+    """A cell a site; of the tiles of an array that are many, a cell for some columns."""
+    signs, stride = _signs(bitmap, holders), bitmap.pool.site_count
+    by_site: dict[int, list[str]] = {}
+    for bit, sign in sorted(signs.items()):
+        by_site.setdefault(bit % stride, []).append(sign)
+    rows = _rows_of_sites(bitmap.sites)
+    width = max(len(label) for label, _ in rows)
+    columns_per_cell = max(1, -(-max(len(sites) for _, sites in rows) // _COLUMNS))
+    for label, sites in rows:
+        of_site = [_most(by_site.get(site, ())) for site in sites]
+        shown = [
+            _GATED if sign == _FREE and bitmap.sites[site] in gated else sign
+            for sign, site in zip(of_site, sites, strict=True)
+        ]
+        parts = [shown[start : start + columns_per_cell] for start in range(0, len(shown), columns_per_cell)]
+        cells = [_most(part) for part in parts]
+        console.print(Text(f"  {label:<{width}}") + _line(cells, holders.letter_of))
+    each = f"{columns_per_cell} sites" if columns_per_cell > 1 else "a site"
+    console.print(f"  a cell is {each}: what most of its units are that are not free", style="bright_black")
+
+
+def _rows_of_sites(names: Sequence[str]) -> list[tuple[str, list[int]]]:
+    """Label and sites of each line: a line for a row of tiles, from the top, module by module; else as many as fit."""
+    sites = [site_from(name) for name in names]
+    tiles = [site for site in sites if _is_tile(site)]
+    if len(tiles) < len(sites):
+        return [("", [*range(len(sites))][start : start + _COLUMNS]) for start in range(0, len(sites), _COLUMNS)]
+    rows: dict[tuple[str, int], list[tuple[int, int]]] = {}
+    for index, (column, row, module) in enumerate(tiles):
+        rows.setdefault((module, -row), []).append((column, index))
+    return [
+        (f"{module} {-row}", [index for _, index in sorted(found)]) for (module, row), found in sorted(rows.items())
+    ]
+
+
+def _is_tile(site: Site) -> TypeGuard[tuple[int, int, str]]:
+    return isinstance(site, tuple) and [type(part) for part in site] == [int, int, str]
 
 
 def _heading(bitmap: pb.PoolBitmap) -> Text:
@@ -136,7 +196,7 @@ def _line(cells: list[str], letters: dict[str, str]) -> Text:
 
 
 def _print_legend(console: Console, holders: _Holders) -> None:
-    signs = [f"{_FREE} free"]
+    signs = [f"{_FREE} free", f"{_RESERVED} reserved", f"{_QUARANTINED} quarantined", f"{_GATED} clock off"]
     for lease in holders.leases:
         label = f" '{lease.label}'" if lease.label else ""
         signs.append(f"{holders.letter_of[lease.id]} {lease.id}{label} pid {lease.pid}")

@@ -13,12 +13,14 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from leasehold import Client
+from leasehold import Allotment, Client
+from leasehold.claims import site_text
 
 EXIT_REFUSED = 1
 EXIT_NO_DAEMON = 69
 _FOLDED, _CUT = {"LABEL", "UNITS"}, {"COMMAND"}
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+_ALLOTMENTS_SHOWN, _RUNS_SHOWN = 8, 8
 _WIDTH_OF_PIPE = 200  # a pipe has no width: enough that no cell is cut
 
 
@@ -86,6 +88,18 @@ def user_name(uid: int) -> str:
     with suppress(KeyError):
         return pwd.getpwuid(uid).pw_name
     return str(uid)
+
+
+def units_text(allotments: Sequence[Allotment]) -> str:
+    """Units of one pool in a few words, however many: ids, and at how many sites where the pool has several."""
+    shown = []
+    for one in allotments[:_ALLOTMENTS_SHOWN]:
+        runs = dict.fromkeys(run for at_site in one.ranges for run in at_site)
+        texts = [str(run.start) if len(run) == 1 else f"{run.start}-{run.stop - 1}" for run in runs]
+        ids = ",".join(texts[:_RUNS_SHOWN]) + (",..." if len(texts) > _RUNS_SHOWN else "")
+        where = f" at {len(one.at)} sites" if len(one.at) > 1 else f" at {site_text(one.at[0])}" if one.at else ""
+        shown += [ids + where] if ids else []
+    return ", ".join(shown) + (", ..." if len(allotments) > _ALLOTMENTS_SHOWN else "")
 
 
 def number_text(count: float) -> str:

@@ -6,11 +6,8 @@ from pathlib import Path
 import click
 
 from leasehold import artifact as artifacts
-from leasehold.aie.resource_file import is_resource_file
-from leasehold.cli.output import files_named, say_json
-from leasehold.errors import Invalid
-from leasehold.files import read_limited
-from leasehold.manifest import MANIFEST_BYTES_MAX, Manifest, ResourceFile, hash_text, name_of
+from leasehold.cli.output import as_json, files_named, say_json
+from leasehold.reservable import manifest_of
 
 _EPILOG = """\b
 Examples:
@@ -24,7 +21,7 @@ Examples:
 @click.argument("artifact", type=click.Path(path_type=Path))
 @click.argument("reservation", type=click.Path(path_type=Path))
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="File to write.  [default: ARTIFACT itself]")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@as_json
 def pack(artifact: Path, reservation: Path, output: Path | None, as_json: bool) -> None:
     """Puts a RESERVATION into an ARTIFACT: an ONNX model or an xclbin, which then carries it.
 
@@ -32,7 +29,7 @@ def pack(artifact: Path, reservation: Path, output: Path | None, as_json: bool) 
     content hash stays as it was.
     """
     with files_named():
-        packed = artifacts.pack(artifact, _read(reservation), output)
+        packed = artifacts.pack(artifact, manifest_of(reservation), output)
     target = artifact if output is None else output
     if as_json:
         names = ("name", "profile", "content_hash", "memory_bytes", "cores", "streams")
@@ -40,13 +37,3 @@ def pack(artifact: Path, reservation: Path, output: Path | None, as_json: bool) 
         say_json(told | {"resources_bytes": sum(len(one.data) for one in packed.resources), "artifact": str(target)})
     else:
         click.echo(f"{target} carries reservation {packed.name}", file=sys.stderr)
-
-
-def _read(path: Path) -> Manifest:
-    """A manifest, whichever way it is given; one out of a bare resource file gets its hash when it is packed."""
-    if path.suffix == ".toml":
-        return Manifest.read(path)
-    data = read_limited(path, MANIFEST_BYTES_MAX)
-    if not is_resource_file(data):
-        raise Invalid(f"{path} is neither a manifest (.toml) nor an AI Engine resource file")
-    return Manifest(name_of(path), hash_text(data), resources=(ResourceFile(data),))

@@ -6,9 +6,9 @@ from pathlib import Path
 import click
 from rich.text import Text
 
-from leasehold.cli.output import error_console, files_named, say_json
+from leasehold.cli.output import as_json, error_console, files_named, say_json
 from leasehold.files import replace_file
-from leasehold.plan import check_holdable, measure
+from leasehold.plan import check_holdable, empty_card, measure
 from leasehold.quantity import size_text
 
 _EPILOG = """\b
@@ -25,7 +25,7 @@ Examples:
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="File to write.  [default: standard output]")
 @click.option("--shape", "shapes", multiple=True, metavar="INPUT=N,N,...", help="Shape of an input; may be repeated.")
 @click.option("--profile", default="", metavar="NAME", help="Kind of card that it is for.  [default: any]")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@as_json
 def plan(model: Path, output: Path | None, shapes: tuple[str, ...], profile: str, as_json: bool) -> None:
     """Measures the memory that MODEL needs, weights included, and writes a reservation manifest.
 
@@ -40,6 +40,7 @@ def plan(model: Path, output: Path | None, shapes: tuple[str, ...], profile: str
         raise click.ClickException("plan runs the model: pip install 'leasehold[embedded,daemon]'") from None
     if not model.is_file():
         raise click.ClickException(f"there is no file {model}")
+    card = empty_card(profile)
     out = error_console()
     with out.status(Text(f"measuring {model.name}")) as progress:
 
@@ -49,11 +50,11 @@ def plan(model: Path, output: Path | None, shapes: tuple[str, ...], profile: str
 
         with files_named():
             found = measure(model, dict(_shape(text) for text in shapes), on_try=on_try)
-    manifest = found.manifest(profile)
-    check_holdable(manifest)
+    manifest = found.manifest(card.cards()[0].profile if profile else "")  # by its name, also where it is a file
+    check_holdable(manifest, card)
     text = f"# What {manifest.name} needs, measured by 'rmctl plan'.\n{manifest.to_toml()}"
     if as_json:
-        say_json({name: getattr(found, name) for name in found.__dataclass_fields__} | {"profile": profile})
+        say_json({name: getattr(found, name) for name in found.__dataclass_fields__} | {"profile": manifest.profile})
     elif output is None:
         click.echo(text, nl=False)
     if output is not None:

@@ -8,7 +8,8 @@ from pathlib import Path
 import click
 
 from leasehold import Client, ReservationInfo
-from leasehold.cli.output import as_json, console, number_text, reading, say_json, table, user_name
+from leasehold.cli.output import as_json, console, files_named, number_text, reading, say_json, table, user_name
+from leasehold.files import replace_file
 from leasehold.quantity import size_text
 
 _RESERVE_EPILOG = """\b
@@ -86,6 +87,7 @@ def reserve(
     set aside once, however often it is asked for. It outlives the daemon, until 'rmctl unreserve'.
     """
     with connect() as client:
+        client.open()  # where no daemon is there, that is said at once
         made = client.reserve(file, name=name, card=card, shared=shared, replace=replace)
     if as_json:
         say_json(asdict(made))
@@ -110,15 +112,15 @@ def unreserve(connect: Callable[[], Client], name: str) -> None:
 @click.pass_obj
 def dump(connect: Callable[[], Client], *, output: Path | None, card: str | None, with_reserved: bool) -> None:
     """Writes the units of an AI Engine array that are held as the driver's resource file."""
+    if output is None and sys.stdout.isatty():
+        raise click.UsageError("a terminal cannot show a resource file: name a file with -o")
     with reading(connect) as client:
         data = client.dump(card, with_reserved=with_reserved)
     if output is None:
         sys.stdout.buffer.write(data)
         return
-    try:
-        output.write_bytes(data)
-    except OSError as fault:
-        raise click.ClickException(f"cannot write {output}: {fault.strerror}") from fault
+    with files_named():
+        replace_file(output, [data])
     click.echo(f"{len(data)} bytes written to {output}", file=sys.stderr)
 
 
@@ -129,6 +131,7 @@ def dump(connect: Callable[[], Client], *, output: Path | None, card: str | None
 def gate(connect: Callable[[], Client], tiles: tuple[str, ...], card: str | None) -> None:
     """Says that the clocks of TILES are off, and of those above them: no claim gets units there. For admins."""
     with connect() as client:
+        client.open()
         client.gate(_tiles(tiles), card=card)
 
 
@@ -139,6 +142,7 @@ def gate(connect: Callable[[], Client], tiles: tuple[str, ...], card: str | None
 def ungate(connect: Callable[[], Client], tiles: tuple[str, ...], card: str | None) -> None:
     """Says that the clocks of TILES run, and of those below them. For admins."""
     with connect() as client:
+        client.open()
         client.ungate(_tiles(tiles), card=card)
 
 

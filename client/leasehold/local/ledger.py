@@ -94,7 +94,7 @@ class LocalLedger:
             all_counts = {"cores": cores, "streams": streams, **counts}
             found = [self._reservation_message(name) for name in self._ledger.reservations] if reservation else []
             found = [one for one in found if reservation in {one.name, one.content_hash}]
-            pools = calls.whole_pools(found, reservation)
+            pools = calls.whole_pools(found, reservation, None)
             messages = claims_to(claims, memory, all_counts, reservation, pools)
             return self._info(self._grant(convert.claims_from(messages), label=label))
 

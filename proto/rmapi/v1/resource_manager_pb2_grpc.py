@@ -236,7 +236,8 @@ class ResourceManagerServiceServicer(object):
         Idempotent: who sets aside the same content (`content_hash`) again gets the reservation that is there.
 
         Errors:
-        * `RESOURCE_EXHAUSTED`, reason `POOL_EXHAUSTED`: not enough is free now. Retry later; it never waits.
+        * `RESOURCE_EXHAUSTED`, reason `POOL_EXHAUSTED`: not enough is free now, or somebody waits for units of the same
+        pools; the text says which. Retry later; it never waits.
         * `FAILED_PRECONDITION`, reason `UNIT_HELD`: a unit has a holder or is reserved; the facts name it, and by whom.
         * `PERMISSION_DENIED`, reason `NOT_OWNER`: it would replace another user's reservation. Choose another name.
         * `INVALID_ARGUMENT`, reason `INVALID_REQUEST`: also where the name is in use for other content. Replace it, or
@@ -248,7 +249,7 @@ class ResourceManagerServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def Unreserve(self, request, context):
-        """Takes a reservation away; its units go to the pool.
+        """Takes a reservation away; its units go to the pool. Done on a full disk too.
 
         Not idempotent: a second call finds no such reservation, and says so. Errors:
         * `FAILED_PRECONDITION`, reason `UNIT_HELD`: units of it are held, or in quarantine. Retry when they are not.
@@ -273,6 +274,8 @@ class ResourceManagerServiceServicer(object):
         Errors:
         * `FAILED_PRECONDITION`, reason `UNIT_HELD`: somebody holds units there; the facts name the holder.
         * `PERMISSION_DENIED`, reason `NOT_OWNER`: the caller is neither root nor the daemon's own user. Do not retry.
+        * `INVALID_ARGUMENT`, reason `INVALID_REQUEST`: no such card or site.
+        * `RESOURCE_EXHAUSTED`, reason `STORE_FULL`: as Acquire.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -105,7 +105,8 @@ class ResourceManagerServiceStub:
     Idempotent: who sets aside the same content (`content_hash`) again gets the reservation that is there.
 
     Errors:
-    * `RESOURCE_EXHAUSTED`, reason `POOL_EXHAUSTED`: not enough is free now. Retry later; it never waits.
+    * `RESOURCE_EXHAUSTED`, reason `POOL_EXHAUSTED`: not enough is free now, or somebody waits for units of the same
+      pools; the text says which. Retry later; it never waits.
     * `FAILED_PRECONDITION`, reason `UNIT_HELD`: a unit has a holder or is reserved; the facts name it, and by whom.
     * `PERMISSION_DENIED`, reason `NOT_OWNER`: it would replace another user's reservation. Choose another name.
     * `INVALID_ARGUMENT`, reason `INVALID_REQUEST`: also where the name is in use for other content. Replace it, or
@@ -113,7 +114,7 @@ class ResourceManagerServiceStub:
     * `RESOURCE_EXHAUSTED`, reason `STORE_FULL`: as Acquire.
     """
     Unreserve: _grpc.UnaryUnaryMultiCallable[_resource_manager_pb2.UnreserveRequest, _resource_manager_pb2.UnreserveResponse]
-    """Takes a reservation away; its units go to the pool.
+    """Takes a reservation away; its units go to the pool. Done on a full disk too.
 
     Not idempotent: a second call finds no such reservation, and says so. Errors:
     * `FAILED_PRECONDITION`, reason `UNIT_HELD`: units of it are held, or in quarantine. Retry when they are not.
@@ -129,6 +130,8 @@ class ResourceManagerServiceStub:
     Errors:
     * `FAILED_PRECONDITION`, reason `UNIT_HELD`: somebody holds units there; the facts name the holder.
     * `PERMISSION_DENIED`, reason `NOT_OWNER`: the caller is neither root nor the daemon's own user. Do not retry.
+    * `INVALID_ARGUMENT`, reason `INVALID_REQUEST`: no such card or site.
+    * `RESOURCE_EXHAUSTED`, reason `STORE_FULL`: as Acquire.
     """
     GetLease: _grpc.UnaryUnaryMultiCallable[_resource_manager_pb2.GetLeaseRequest, _resource_manager_pb2.GetLeaseResponse]
     """Returns one live lease.
@@ -245,7 +248,8 @@ class ResourceManagerServiceAsyncStub(ResourceManagerServiceStub):
     Idempotent: who sets aside the same content (`content_hash`) again gets the reservation that is there.
 
     Errors:
-    * `RESOURCE_EXHAUSTED`, reason `POOL_EXHAUSTED`: not enough is free now. Retry later; it never waits.
+    * `RESOURCE_EXHAUSTED`, reason `POOL_EXHAUSTED`: not enough is free now, or somebody waits for units of the same
+      pools; the text says which. Retry later; it never waits.
     * `FAILED_PRECONDITION`, reason `UNIT_HELD`: a unit has a holder or is reserved; the facts name it, and by whom.
     * `PERMISSION_DENIED`, reason `NOT_OWNER`: it would replace another user's reservation. Choose another name.
     * `INVALID_ARGUMENT`, reason `INVALID_REQUEST`: also where the name is in use for other content. Replace it, or
@@ -253,7 +257,7 @@ class ResourceManagerServiceAsyncStub(ResourceManagerServiceStub):
     * `RESOURCE_EXHAUSTED`, reason `STORE_FULL`: as Acquire.
     """
     Unreserve: _aio.UnaryUnaryMultiCallable[_resource_manager_pb2.UnreserveRequest, _resource_manager_pb2.UnreserveResponse]  # type: ignore[assignment]
-    """Takes a reservation away; its units go to the pool.
+    """Takes a reservation away; its units go to the pool. Done on a full disk too.
 
     Not idempotent: a second call finds no such reservation, and says so. Errors:
     * `FAILED_PRECONDITION`, reason `UNIT_HELD`: units of it are held, or in quarantine. Retry when they are not.
@@ -269,6 +273,8 @@ class ResourceManagerServiceAsyncStub(ResourceManagerServiceStub):
     Errors:
     * `FAILED_PRECONDITION`, reason `UNIT_HELD`: somebody holds units there; the facts name the holder.
     * `PERMISSION_DENIED`, reason `NOT_OWNER`: the caller is neither root nor the daemon's own user. Do not retry.
+    * `INVALID_ARGUMENT`, reason `INVALID_REQUEST`: no such card or site.
+    * `RESOURCE_EXHAUSTED`, reason `STORE_FULL`: as Acquire.
     """
     GetLease: _aio.UnaryUnaryMultiCallable[_resource_manager_pb2.GetLeaseRequest, _resource_manager_pb2.GetLeaseResponse]  # type: ignore[assignment]
     """Returns one live lease.
@@ -424,7 +430,8 @@ class ResourceManagerServiceServicer(metaclass=_abc_1.ABCMeta):
         Idempotent: who sets aside the same content (`content_hash`) again gets the reservation that is there.
 
         Errors:
-        * `RESOURCE_EXHAUSTED`, reason `POOL_EXHAUSTED`: not enough is free now. Retry later; it never waits.
+        * `RESOURCE_EXHAUSTED`, reason `POOL_EXHAUSTED`: not enough is free now, or somebody waits for units of the same
+          pools; the text says which. Retry later; it never waits.
         * `FAILED_PRECONDITION`, reason `UNIT_HELD`: a unit has a holder or is reserved; the facts name it, and by whom.
         * `PERMISSION_DENIED`, reason `NOT_OWNER`: it would replace another user's reservation. Choose another name.
         * `INVALID_ARGUMENT`, reason `INVALID_REQUEST`: also where the name is in use for other content. Replace it, or
@@ -438,7 +445,7 @@ class ResourceManagerServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _resource_manager_pb2.UnreserveRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_resource_manager_pb2.UnreserveResponse, _abc.Awaitable[_resource_manager_pb2.UnreserveResponse]]:
-        """Takes a reservation away; its units go to the pool.
+        """Takes a reservation away; its units go to the pool. Done on a full disk too.
 
         Not idempotent: a second call finds no such reservation, and says so. Errors:
         * `FAILED_PRECONDITION`, reason `UNIT_HELD`: units of it are held, or in quarantine. Retry when they are not.
@@ -466,6 +473,8 @@ class ResourceManagerServiceServicer(metaclass=_abc_1.ABCMeta):
         Errors:
         * `FAILED_PRECONDITION`, reason `UNIT_HELD`: somebody holds units there; the facts name the holder.
         * `PERMISSION_DENIED`, reason `NOT_OWNER`: the caller is neither root nor the daemon's own user. Do not retry.
+        * `INVALID_ARGUMENT`, reason `INVALID_REQUEST`: no such card or site.
+        * `RESOURCE_EXHAUSTED`, reason `STORE_FULL`: as Acquire.
         """
 
     @_abc_1.abstractmethod

@@ -84,7 +84,7 @@ while not client.status().waiter_count:
 pid = os.fork()
 if pid == 0:
     try:
-        client.acquire(streams=1)
+        client.acquire(vdec=1)
         print("it called", flush=True)
     except leasehold.DaemonUnavailable as fault:
         print("in the middle of a call" in str(fault), flush=True)

@@ -103,7 +103,8 @@ class BaseClient:
         """Begins to renew a lease."""
         with self._lock:
             self._leases[lease.id] = lease
-        self._session().renew_now()
+        if lease.ttl_s:
+            self._session().renew_within(lease.ttl_s)
 
     def _drop(self, lease: HeldLease) -> None:
         with self._lock:

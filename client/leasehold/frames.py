@@ -12,6 +12,7 @@ from rmapi.v1 import session_pb2 as pb
 _LENGTH = struct.Struct(">I")
 _CHUNK_BYTES = 65_536
 _DESCRIPTORS_MAX = 64
+_CUT_OFF, _CLOSE_ON_EXEC = int(socket.MSG_CTRUNC), int(socket.MSG_CMSG_CLOEXEC)  # enums are slow to reckon with
 _ANCILLARY_BYTES = socket.CMSG_SPACE(_DESCRIPTORS_MAX * array.array("i").itemsize)
 
 
@@ -29,7 +30,7 @@ class Reader:
         Raises:
             EOFError, OSError: the connection is broken; BlockingIOError: nothing has come.
         """
-        chunk, ancillary, flags, _ = self._socket.recvmsg(_CHUNK_BYTES, _ANCILLARY_BYTES, socket.MSG_CMSG_CLOEXEC)
+        chunk, ancillary, flags, _ = self._socket.recvmsg(_CHUNK_BYTES, _ANCILLARY_BYTES, _CLOSE_ON_EXEC)
         for level, kind, data in ancillary:
             if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
                 received = array.array("i")
@@ -37,7 +38,7 @@ class Reader:
                 self._descriptors.extend(received)
         if not chunk:
             raise EOFError
-        if flags & socket.MSG_CTRUNC:
+        if flags & _CUT_OFF:
             raise OSError("this process has no descriptor left for a window")
         self._received += chunk
         frames = []

@@ -120,10 +120,12 @@ class SessionLink:
                 self.wire.hang_up()  # the session's thread then connects anew, and is told the same
             self._changed.wait_for(lambda: self.session_id != known_id or self._closing, timeout_s)
 
-    def renew_now(self) -> None:
-        """Makes the thread look anew at which leases to renew, and when."""
-        self._renew_at = min(self._renew_at, time.monotonic() + self._period_s())
-        self._wake()
+    def renew_within(self, ttl_s: float) -> None:
+        """Sees to it that a lease of this ttl is renewed in time; the thread need not be woken where it will be."""
+        renew_at = time.monotonic() + _period_s(ttl_s)
+        if renew_at < self._renew_at:
+            self._renew_at = renew_at
+            self._wake()
 
     def confirm(self, ttl_s: float) -> None:
         """Makes sure that the leases are known to live: what the daemon says of them is not older than ``ttl_s``.
@@ -265,19 +267,14 @@ class SessionLink:
                     os.close(fd)
 
     def _renew(self, wire: Wire) -> None:
-        lease_ids, _ = self._owner._leases_to_renew()
-        self._renew_at = time.monotonic() + self._period_s()
+        lease_ids, ttl_s = self._owner._leases_to_renew()
+        self._renew_at = time.monotonic() + _period_s(ttl_s)
         if self._sent_at:  # a daemon that stands still is told once: it would not read more
             return
         request = rm_pb.KeepAliveRequest(lease_ids=lease_ids)
         number = next(self._keepalive_numbers)
         self._sent_at[number] = time.monotonic()
         wire.send_now(framed(pb.ClientFrame(correlation_id=number, keep_alive=request)))
-
-    def _period_s(self) -> float:
-        """A third of the shortest ttl, less some jitter."""
-        _, ttl_s = self._owner._leases_to_renew()
-        return ttl_s / 3 * random.uniform(0.8, 1.0)
 
     def _reconnect(self) -> bool:
         """Connects again, however long that takes; answers False where the client is closed meanwhile."""
@@ -363,6 +360,11 @@ class SessionLink:
     def _wake(self) -> None:
         with suppress(OSError):  # it is closed
             os.eventfd_write(self._wake_fd, 1)
+
+
+def _period_s(ttl_s: float) -> float:
+    """A third of a ttl, less some jitter."""
+    return ttl_s / 3 * random.uniform(0.8, 1.0)
 
 
 def _returned(lease_id: str, windows: Mapping[int, int]) -> pb.ClientFrame:

@@ -26,6 +26,7 @@ from rm.service.status import detail_of
 from rmapi.v1 import session_pb2 as pb
 
 _LENGTH = struct.Struct(">I")
+_CUT_OFF, _CLOSE_ON_EXEC = int(socket.MSG_CTRUNC), int(socket.MSG_CMSG_CLOEXEC)  # enums are slow to reckon with
 _ANCILLARY_BYTES = socket.CMSG_SPACE(limits.DESCRIPTORS_PER_FRAME_MAX * array.array("i").itemsize)
 _log = structlog.get_logger(__name__)
 
@@ -67,7 +68,7 @@ class Connection:
         self.outbox = Outbox(connection, on_broken=self.close, on_full=self._on_full, on_room=self._on_room)
         self._unanswered_count = self._waiting_count = 0
         self._is_on_hold = self._closes_when_sent = self._is_listening = self._is_taking_later = False
-        self._is_taking = self._is_sending_later = False
+        self._is_taking = self._is_sending_later = self._is_closed = False
         self.windows_turn, self.reading_turn = asyncio.Lock(), asyncio.Lock()
         self._loop = asyncio.get_running_loop()
         self._listen()
@@ -97,7 +98,7 @@ class Connection:
     @property
     def is_open(self) -> bool:
         """Whether it was not closed yet."""
-        return self._socket.fileno() >= 0
+        return not self._is_closed
 
     def asked(self, *, is_waiting: bool = False) -> None:
         """Owes an answer that comes later; one that owes too many hears no further frame.
@@ -121,23 +122,22 @@ class Connection:
 
     def _on_readable(self) -> None:
         try:
-            chunk, ancillary, flags, _ = self._socket.recvmsg(
-                limits.FRAME_BYTES_MAX, _ANCILLARY_BYTES, socket.MSG_CMSG_CLOEXEC
-            )
+            chunk, ancillary, flags, _ = self._socket.recvmsg(limits.FRAME_BYTES_MAX, _ANCILLARY_BYTES, _CLOSE_ON_EXEC)
         except BlockingIOError:
             return
         except OSError:
             self.close()
             return
         descriptors = _descriptors_in(ancillary) if ancillary else ()
-        self._descriptors.extend(descriptors)
+        if descriptors:
+            self._descriptors.extend(descriptors)
         if not chunk:
             self.close()
             return
         if self._closes_when_sent:  # it was refused: what it says now is not kept
             self._drop_descriptors()
             return
-        if flags & socket.MSG_CTRUNC or len(self._descriptors) > limits.DESCRIPTORS_PER_FRAME_MAX:
+        if flags & _CUT_OFF or len(self._descriptors) > limits.DESCRIPTORS_PER_FRAME_MAX:
             self.refuse_and_close(CardFailed("this host has no room for so many descriptors at once"))
             return
         self._received += chunk
@@ -158,12 +158,12 @@ class Connection:
     @property
     def _may_take(self) -> bool:
         """Whether it is open, is owed few answers, and has read what it was sent: else it is heard when that is so."""
-        is_heard = self.is_open and not self._closes_when_sent and not self._is_on_hold
-        owes_little = (
-            self._unanswered_count < limits.FRAMES_UNANSWERED_MAX
+        return (
+            not (self._is_closed or self._closes_when_sent or self._is_on_hold)
+            and self._unanswered_count < limits.FRAMES_UNANSWERED_MAX
             and self._unanswered_count + self._waiting_count < limits.CALLS_WAITING_MAX
+            and self.outbox.is_read
         )
-        return is_heard and owes_little and self.outbox.is_read
 
     def _take_frames(self) -> None:
         """Takes what has come, a few frames a turn of the loop: the others have their turns between."""
@@ -182,9 +182,8 @@ class Connection:
     def _send_answers(self) -> None:
         """Sends all that was answered in this turn; what was not heard for want of that is heard in the next."""
         if self.outbox:
-            was_heard = self._may_take
             self._flush()
-            if not was_heard and self._may_take:
+            if self._received and not self._is_taking_later and self._may_take:
                 self._take_later()
 
     def _take_some(self) -> None:
@@ -198,8 +197,10 @@ class Connection:
         else:
             self._take_later()
             return
-        if not self.is_open:  # an answer could not be sent
+        if self._is_closed:  # an answer could not be sent
             return
+        if self._is_listening and not self._received and not self._descriptors:
+            return  # all is said, and more may come
         self._await_rest(is_begun=bool(self._received or self._descriptors))
         if self._may_take:
             if self._descriptors and not self._received:
@@ -338,6 +339,7 @@ class Connection:
         self._handshake.cancel()
         self._await_rest(is_begun=False)
         self._listen(False)
+        self._is_closed = True
         self.outbox.drop()
         self._socket.close()
         os.close(self.peer.pidfd)

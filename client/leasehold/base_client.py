@@ -60,6 +60,10 @@ class BaseClient:
                 )
             return self._link
 
+    def _next_request_id(self) -> int:
+        """A number that no request of this session has had."""
+        return next(self._request_ids)
+
     def _door_link(self) -> SessionLink | None:
         """The session to read as: over the session door the one that is open, else none."""
         return self._link if self.door == SESSION else None

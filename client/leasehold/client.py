@@ -8,6 +8,7 @@ from typing import Any
 
 from leasehold import calls
 from leasehold.base_client import BaseClient
+from leasehold.batch import BatchCalls, in_messages
 from leasehold.card import Card, LeaseInfo, card_from, lease_info_from
 from leasehold.claims import Claim, Site
 from leasehold.doors import Door, make_door
@@ -35,7 +36,7 @@ def connect(address: str | os.PathLike[str] | None = None, *, door: str | None =
     return client
 
 
-class Client(BaseClient, ReservationCalls):
+class Client(BaseClient, ReservationCalls, BatchCalls):
     """A connection to the daemon. Any thread may use it; a forked child gets a session of its own.
 
     Every call outlives a daemon that restarts, for 30 s, and is carried out once, however often it is sent.
@@ -281,15 +282,16 @@ class Client(BaseClient, ReservationCalls):
             self._keep(lease)
         return lease
 
-    def _forgo(self, request_id: int) -> None:
-        """Gives back what a request may have got; tries for a moment, for the daemon may be about to come back."""
+    def _forgo(self, *request_ids: int) -> None:
+        """Gives back what requests may have got; tries for a moment, for the daemon may be about to come back."""
         give_up_at = time.monotonic() + FORGO_S
-        request = pb.ReleaseRequest(request_id=request_id)
+        releases = [pb.ReleaseRequest(request_id=request_id) for request_id in request_ids]
+        messages = list(in_messages([pb.Operation(release=one) for one in releases]))
         with suppress(LeaseholdError):
-            while (left_s := give_up_at - time.monotonic()) > 0:
+            while messages and (left_s := give_up_at - time.monotonic()) > 0:
                 try:
-                    self._door.call("Release", request, left_s, self._session())
-                    return
+                    self._door.call("Batch", messages[0], left_s, self._session())
+                    del messages[0]
                 except NotThere:
                     time.sleep(min(0.05, left_s))
 

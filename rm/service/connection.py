@@ -183,7 +183,8 @@ class Connection:
         """Sends all that was answered in this turn; what was not heard for want of that is heard in the next."""
         if self.outbox:
             self._flush()
-            if self._received and not self._is_taking_later and self._may_take:
+            has_more = bool(self._received) or not self._is_listening
+            if has_more and not self._is_taking_later and self._may_take:
                 self._take_later()
 
     def _take_some(self) -> None:

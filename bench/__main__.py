@@ -25,6 +25,7 @@ BENCHMARKS = {
     "restart": "from the start of a daemon with 10,000 leases to its first grant",
     "waiters": "a Release while 1,000 requests wait",
     "rpc": "acquire + release pairs a second against a bare gRPC echo",
+    "doors": "the session door against the gRPC door and bare frames",
     "imports": "import leasehold against import grpc",
 }
 _TABLE_WIDTH = 160  # where standard output is no terminal

@@ -26,6 +26,7 @@ BENCHMARKS = {
     "waiters": "a Release while 1,000 requests wait",
     "rpc": "acquire + release pairs a second against a bare gRPC echo",
     "axcl": "AXCL's model on leases: overlapping work against waiting, and what the model costs",
+    "doors": "the session door against the gRPC door and bare frames",
     "imports": "import leasehold against import grpc",
 }
 _TABLE_WIDTH = 160  # where standard output is no terminal

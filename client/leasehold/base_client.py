@@ -11,11 +11,12 @@ from contextlib import contextmanager, suppress
 from typing import NoReturn
 
 from leasehold.address import find_run_directory
-from leasehold.channel import RETRY_S
-from leasehold.errors import Closed, DaemonUnavailable, Invalid, WindowInUse
+from leasehold.doors import SESSION, chosen_door
+from leasehold.errors import Closed, DaemonUnavailable, WindowInUse
 from leasehold.frames import copies_of
 from leasehold.held_lease import HeldLease
 from leasehold.inherited import inherited_session
+from leasehold.retries import RETRY_S
 from leasehold.session import SessionLink
 from rmapi.v1 import types_pb2
 
@@ -29,8 +30,8 @@ class BaseClient:
 
     def __init__(self, address: str | os.PathLike[str] | None = None, *, door: str | None = None) -> None:
         """Connects at the first call; ``connect`` does so at once."""
-        if (door or os.environ.get("LEASEHOLD_DOOR") or "grpc") != "grpc":
-            raise Invalid("this version has one door, 'grpc'")
+        self.door = chosen_door(door)
+        """The name of its way to the daemon: ``"session"`` or ``"grpc"``."""
         self.run_directory = find_run_directory(address)
         self.shown_command = ""  # instead of this process's own command line; it counts when the session is opened
         self._core_cpus: dict[str, tuple[int, ...]] = {}
@@ -60,9 +61,17 @@ class BaseClient:
                 )
             return self._link
 
+    def _next_request_id(self) -> int:
+        """A number that no request of this session has had."""
+        return next(self._request_ids)
+
+    def _door_link(self) -> SessionLink | None:
+        """The session to read as: over the session door the one that is open, else none."""
+        return self._link if self.door == SESSION else None
+
     def _fetch_windows(self, message: types_pb2.Lease) -> dict[int, int]:
         """The windows of a lease that has memory: descriptors by the index of their allotment."""
-        if not any(allotment.unit_bytes for allotment in message.allotments):
+        if not has_windows(message):
             return {}
         give_up_at = time.monotonic() + RETRY_S
         while True:
@@ -99,7 +108,8 @@ class BaseClient:
         """Begins to renew a lease."""
         with self._lock:
             self._leases[lease.id] = lease
-        self._session().renew_now()
+        if lease.ttl_s:
+            self._session().renew_within(lease.ttl_s)
 
     def _drop(self, lease: HeldLease) -> None:
         with self._lock:
@@ -201,6 +211,11 @@ class BaseClient:
         if self._link is not None:
             self._link.abandon()
         self._reset()
+
+
+def has_windows(message: types_pb2.Lease) -> bool:
+    """Whether a lease has memory."""
+    return any(allotment.unit_bytes for allotment in message.allotments)
 
 
 def _forget_parents() -> None:

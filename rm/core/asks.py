@@ -278,6 +278,8 @@ def _check_capacity(pool: Pool, sites: Sequence[int], bit_count: int) -> None:
 
 def _bits_of_units(claim: Units, pool: Pool) -> int:
     spec, slices = pool.spec, pool.spec.slices_per_unit
+    if isinstance(claim.count, int) and claim.count > 0:  # a Fraction is slow to make
+        return claim.count * slices
     bit_count = Fraction(claim.count) * slices
     if bit_count <= 0:
         raise InvalidRequest(f"pool {spec.name}: at least one unit must be asked, not {claim.count}", pool=spec.name)

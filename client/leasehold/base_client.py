@@ -186,7 +186,7 @@ class BaseClient:
             lease._close_streams()
         for lease in leases:
             if not lease._lost_cause:
-                lease._check_windows_unused(lease._windows)
+                lease._check_unused()
         for lease in leases:
             lease._let_go()
             lease._is_released = True

@@ -89,7 +89,7 @@ class Lease(HeldLease):
         """
         self.check()
         indexes = self._memory_indexes_of(ids) if pool == "memory" else []
-        self._check_can_spare(indexes)
+        self._check_can_spare(pool, indexes)
         with self._changing:
             self._shrink(self._keeper._give_back(self, pool, ids, at, to_pool=to_pool), indexes)
         if self._is_released:

@@ -38,6 +38,8 @@ TABLE = (
         "leasehold.client leasehold.lease leasehold.local",
     ),
     Row("client/leasehold/local", f"leasehold rm {_GRPC}", "numpy onnxruntime"),
+    Row("client/leasehold/parted.py", "leasehold rmapi", "leasehold.partition"),
+    Row("client/leasehold/partition", "leasehold rm rmapi"),
     Row("client/leasehold/testing.py", f"leasehold rm {_GRPC}", "numpy onnxruntime"),
 )
 

@@ -137,7 +137,7 @@ class Lease(HeldLease):
         """Gives back some units; memory by whole allotments only. The lease ends with its last unit."""
         self.check()
         indexes = self._memory_indexes_of(ids) if pool == "memory" else []
-        self._check_can_spare(indexes)
+        self._check_can_spare(pool, indexes)
         request = calls.give_back_request(next(self._client._request_ids), self.id, pool, ids, at, to_pool=to_pool)
         async with self._changing:
             response: pb.GiveBackResponse = await self._client._call("GiveBack", request)

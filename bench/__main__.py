@@ -24,7 +24,8 @@ BENCHMARKS = {
     "kill": "from SIGKILL of a holder to the grant of a waiter",
     "restart": "from the start of a daemon with 10,000 leases to its first grant",
     "waiters": "a Release while 1,000 requests wait",
-    "rpc": "acquire + release pairs a second against a bare gRPC echo",
+    "pairs": "acquire + release pairs a second by 1 to 64 clients, against bare transports and peers",
+    "keepalives": "keepalives a second, against peers",
     "imports": "import leasehold against import grpc",
 }
 _TABLE_WIDTH = 160  # where standard output is no terminal

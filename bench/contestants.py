@@ -90,6 +90,7 @@ class _ByDoor(Server):
     module = rmd.Server.module
 
     def __init__(self, server: Server, door: str) -> None:
+        self._server = server
         self.root = server.root
         self.version = server.version
         self._door = door
@@ -99,5 +100,13 @@ class _ByDoor(Server):
         """The door, and the run directory."""
         return f"{self._door}:{self.root / 'run'}"
 
+    def start(self) -> None:
+        """Starts the daemon again."""
+        self._server.start()
+
+    def kill(self) -> None:
+        """Ends the daemon by SIGKILL."""
+        self._server.kill()
+
     def stop(self) -> None:
-        """The other one is stopped."""
+        """Whoever started it stops it."""

@@ -8,7 +8,7 @@ from bench.harness import SEED, Round, Rounds, Row, progress, run_rounds
 from bench.pairs import GRPC_DOOR, GRPC_DURABLE, SESSION_DOOR, SESSION_DURABLE
 from bench.swarm import Swarm
 
-ROUND_COUNT = 1
+ROUND_COUNT = 5
 ROUND_S = 0.4
 CLIENT_COUNTS = (1, 4)
 

@@ -20,7 +20,8 @@ from bench.peers.base import Server, client_of
 from bench.processes import Worker, answer, orders
 
 WARM_UP_COUNT = 10
-_HEAD = struct.Struct("=Qd")  # operations, seconds; the latencies follow, as 32-bit nanoseconds
+_SPAN = struct.Struct("=QQ")  # from when until when to work, on the monotonic clock, which all processes share
+_ENDED = struct.Struct("=Q")  # when the last one ended; the latencies follow, as 32-bit nanoseconds
 _LATENCY_NS_MAX = (1 << 32) - 1
 
 
@@ -73,7 +74,7 @@ def work(module_name: str, address: str) -> None:
 def _measure(
     module: Any,  # noqa: ANN401
     address: str,
-    operation: "Callable[[Any, float], tuple[int, float, array.array[int]]]",
+    operation: "Operation",
     client_count: int,
     seconds: float,
 ) -> Measured:
@@ -86,7 +87,7 @@ def _measure(
         reading, writing = os.pipe()
         child = os.fork()
         if child == 0:
-            _be_client(module, address, number, operation, seconds, (ready_writing, go_reading, writing))
+            _be_client(module, address, number, operation, (ready_writing, go_reading, writing))
         os.close(writing)
         results.append(reading)
         children.append(child)
@@ -94,15 +95,15 @@ def _measure(
     heard = b""
     while len(heard) < client_count and (chunk := os.read(ready_reading, client_count)):
         heard += chunk
-    os.write(go_writing, b"g" * client_count)
-    per_s, latencies = 0.0, array.array("I")
+    began = time.monotonic_ns()
+    os.write(go_writing, _SPAN.pack(began, began + int(seconds * 1e9)) * client_count)
+    ended, latencies = began, array.array("I")
     for reading in results:
         with open(reading, "rb") as pipe:
             data = pipe.read()
-        if len(data) >= _HEAD.size:
-            count, spent_s = _HEAD.unpack_from(data)
-            per_s += count / spent_s
-            latencies.frombytes(data[_HEAD.size :])
+        if len(data) >= _ENDED.size:
+            ended = max(ended, *_ENDED.unpack_from(data))
+            latencies.frombytes(data[_ENDED.size :])
     for fd in (ready_reading, go_reading, go_writing):
         os.close(fd)
     failed_count = sum(os.waitpid(child, 0)[1] != 0 for child in children)
@@ -110,15 +111,14 @@ def _measure(
         raise RuntimeError(f"{failed_count} of {client_count} clients failed")
     ordered = sorted(latencies)
     p50, p99 = (ordered[min(len(ordered) - 1, int(len(ordered) * share))] / 1e3 for share in (0.5, 0.99))
-    return Measured(per_s, p50, p99)
+    return Measured(len(latencies) / ((ended - began) / 1e9), p50, p99)
 
 
 def _be_client(
     module: Any,  # noqa: ANN401
     address: str,
     number: int,
-    operation: "Callable[[Any, float], tuple[int, float, array.array[int]]]",
-    seconds: float,
+    operation: "Operation",
     pipes: tuple[int, int, int],
 ) -> None:
     """In a forked process: the client's whole life. It never returns."""
@@ -128,11 +128,11 @@ def _be_client(
         for _ in range(WARM_UP_COUNT):
             client.release(client.acquire())
         os.write(ready_writing, b"r")
-        os.read(go_reading, 1)
-        count, spent_s, latencies = operation(client, seconds)
+        _, until = _SPAN.unpack(os.read(go_reading, _SPAN.size))
+        ended, latencies = operation(client, until)
         client.close()
         with open(result_writing, "wb") as pipe:
-            pipe.write(_HEAD.pack(count, spent_s) + latencies.tobytes())
+            pipe.write(_ENDED.pack(ended) + latencies.tobytes())
     except BaseException:
         traceback.print_exc()
         sys.stderr.flush()
@@ -140,30 +140,28 @@ def _be_client(
     os._exit(0)
 
 
-def _pairs(client: Any, seconds: float) -> "tuple[int, float, array.array[int]]":  # noqa: ANN401
+def _pairs(client: Any, until: int) -> tuple[int, "array.array[int]"]:  # noqa: ANN401
+    """Acquires and releases until then, once at least; answers when it ended and what each acquire took."""
     latencies = array.array("I")
-    acquire, release, now, keep = client.acquire, client.release, time.perf_counter_ns, latencies.append
-    began = now()
-    until = began + int(seconds * 1e9)
-    while True:
-        asked = now()
-        if asked >= until and latencies:
-            return len(latencies), (asked - began) / 1e9, latencies
+    acquire, release, now, keep = client.acquire, client.release, time.monotonic_ns, latencies.append
+    while (asked := now()) < until or not latencies:
         held = acquire()
         keep(min(now() - asked, _LATENCY_NS_MAX))
         release(held)
+    return asked, latencies
 
 
-def _keepalives(client: Any, seconds: float) -> "tuple[int, float, array.array[int]]":  # noqa: ANN401
+def _keepalives(client: Any, until: int) -> tuple[int, "array.array[int]"]:  # noqa: ANN401
+    """Renews until then, once at least; answers when it ended and what each renewal took."""
     latencies = array.array("I")
     held = client.acquire()
     client.keep_alive(held)  # the first may open a stream
-    keep_alive, now, keep = client.keep_alive, time.perf_counter_ns, latencies.append
-    began = now()
-    until = began + int(seconds * 1e9)
+    keep_alive, now, keep = client.keep_alive, time.monotonic_ns, latencies.append
     while (asked := now()) < until or not latencies:
         keep_alive(held)
         keep(min(now() - asked, _LATENCY_NS_MAX))
-    spent_s = (now() - began) / 1e9
     client.release(held)
-    return len(latencies), spent_s, latencies
+    return asked, latencies
+
+
+Operation = Callable[[Any, int], tuple[int, "array.array[int]"]]

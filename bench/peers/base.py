@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, Self
 
@@ -93,7 +94,15 @@ class Server:
 
     def kill(self) -> None:
         """Ends it by SIGKILL, and its children with it."""
+        assert self._process is not None
+        pid = self._process.pid
+        children = [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text("ascii").split()]
         self._end(signal.SIGKILL)
+        for child in children:
+            with suppress(ProcessLookupError):
+                os.kill(child, signal.SIGKILL)
+        while any(Path(f"/proc/{child}").exists() for child in children):
+            time.sleep(0.001)
 
     def stop(self) -> None:
         """Ends it politely."""

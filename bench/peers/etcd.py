@@ -6,7 +6,7 @@ in etcd's published API, for gRPC without generated code. Durable is etcd's defa
 """
 
 import queue
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from itertools import count
 from typing import Any
@@ -21,6 +21,8 @@ _INT64, _MESSAGE, _BYTES, _BOOL, _ENUM_AS_INT32 = 3, 11, 12, 8, 5
 _FIELDS: dict[str, tuple[tuple[str, int, int | str], ...]] = {
     "LeaseGrantRequest": (("TTL", 1, _INT64),),
     "LeaseGrantResponse": (("ID", 2, _INT64), ("TTL", 3, _INT64)),
+    "LeaseRevokeRequest": (("ID", 1, _INT64),),
+    "LeaseRevokeResponse": (),
     "LeaseKeepAliveRequest": (("ID", 1, _INT64),),
     "LeaseKeepAliveResponse": (("ID", 2, _INT64), ("TTL", 3, _INT64)),
     "Compare": (
@@ -133,8 +135,8 @@ class Client:
         self._renewals.put(self._messages["LeaseKeepAliveRequest"](ID=self._lease_id))
         assert next(self._renewed).TTL > 0
 
-    def wait_key(self, key: bytes, ready: Any) -> bytes:  # noqa: ANN401 - called once the watch stands
-        """Watches until somebody else's key is deleted, then puts it."""
+    def wait_key(self, key: bytes, ready: Callable[[], None]) -> bytes:
+        """Watches, calls ``ready``, waits until somebody else's key is deleted, then puts it."""
         method = self._channel.stream_stream(
             "/etcdserverpb.Watch/Watch",
             self._messages["WatchRequest"].SerializeToString,
@@ -151,14 +153,38 @@ class Client:
         return self.acquire_key(key)
 
     def close(self) -> None:
-        """Closes the channel; the lease runs out by itself."""
+        """Ends the lease with all its keys, and closes the channel."""
         self._renewals.put(None)
+        revoke = self._unary("Lease/LeaseRevoke", "LeaseRevokeRequest", "LeaseRevokeResponse")
+        revoke(self._messages["LeaseRevokeRequest"](ID=self._lease_id), timeout=10)
         self._channel.close()
 
     def _unary(self, method: str, request: str, response: str) -> Any:  # noqa: ANN401 - a stub of grpc
         return self._channel.unary_unary(
             f"/etcdserverpb.{method}", self._messages[request].SerializeToString, self._messages[response].FromString
         )
+
+
+def hold(address: str) -> Client:
+    """Holds a key under a lease of the least ttl, and renews it no more."""
+    client = Client(address, 0, TTL_S_SHORT)
+    client.acquire_key(b"wanted")
+    return client
+
+
+def wait(address: str, ready: Callable[[], None]) -> Client:
+    """Puts the key once it is gone."""
+    client = Client(address, 1)
+    client.wait_key(b"wanted", ready)
+    return client
+
+
+def fill(address: str, count: int) -> list[Client]:
+    """Puts so many keys under a lease that lasts."""
+    client = Client(address, 0, ttl_s=3_600)
+    for _ in range(count):
+        client.acquire()
+    return [client]
 
 
 @cache

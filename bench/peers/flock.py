@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 from bench.peers.base import Server as BaseServer
@@ -48,3 +49,18 @@ class Client:
 
     def close(self) -> None:
         """There is nothing to close."""
+
+
+def hold(address: str) -> Client:
+    """Holds the lock."""
+    client = Client(address, 0)
+    client.acquire()
+    return client
+
+
+def wait(address: str, ready: Callable[[], None]) -> Client:
+    """Gets the lock once it is free."""
+    client = Client(address, 0)
+    ready()
+    client.wait()
+    return client

@@ -7,7 +7,7 @@ import os
 import pwd
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -129,3 +129,26 @@ class Client:
     def close(self) -> None:
         """Closes the connection."""
         self._connection.close()
+
+
+def hold(address: str) -> Client:
+    """Holds a row's lock in an open transaction: what ends with its connection."""
+    client = Client(address, 0)
+    client.lock()
+    return client
+
+
+def wait(address: str, ready: Callable[[], None]) -> Client:
+    """Gets the row's lock once it is free."""
+    client = Client(address, 1)
+    ready()
+    client.lock()
+    return client
+
+
+def fill(address: str, count: int) -> list[Client]:
+    """Holds so many rows."""
+    client = Client(address, 0)
+    for _ in range(count):
+        client.acquire()
+    return [client]

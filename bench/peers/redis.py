@@ -111,5 +111,13 @@ class Client(_Connection):
         assert self.ask(b"PEXPIRE", self._owner, b"%d" % KEEP_MS) == b":1"
 
 
+def fill(address: str, count: int) -> list[Client]:
+    """Holds so many units."""
+    client = Client(address, 0)
+    for _ in range(count):
+        client.acquire()
+    return [client]
+
+
 def _hash(script: str) -> bytes:
     return hashlib.sha1(script.encode(), usedforsecurity=False).hexdigest().encode()

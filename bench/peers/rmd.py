@@ -1,5 +1,6 @@
 """Leasehold itself, as one of those that are measured: the daemon, and the blocking library as users have it."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +10,14 @@ from bench.processes import Daemon
 from rmapi.v1 import resource_manager_pb2 as pb
 
 SESSION, GRPC = "session", "grpc"
+SESSIONS = 4  # that hold many leases together: one may have 4,096
 # Room for whatever is asked of it: 10,000 leases by a hundred sessions.
 PROFILE = """
 name = "bench"
 [pools.streams]
 unit_count = 65536
+[pools.wanted]
+unit_count = 1
 [pools.memory]
 memory_mib = 64
 """
@@ -91,10 +95,33 @@ class Client:
         call: Any = self._client._call
         assert not call("KeepAlive", pb.KeepAliveRequest(lease_ids=[held.id])).lost_lease_ids
 
-    def take_all(self, wait_s: float = 0.0) -> leasehold.Lease:
-        """Every unit there is, once they are free."""
-        return self._client.acquire(streams=65_536, wait=wait_s)
+    def acquire_wanted(self, wait_s: float = 0.0) -> leasehold.Lease:
+        """The one unit of a pool that has no other, once it is free."""
+        return self._client.acquire(wanted=1, wait=wait_s)
 
     def close(self) -> None:
         """Ends the session."""
         self._client.close()
+
+
+def hold(address: str) -> Client:
+    """Holds it, and answers who must stay for it."""
+    client = Client(address, 0)
+    client.acquire_wanted()
+    return client
+
+
+def wait(address: str, ready: Callable[[], None]) -> Client:
+    """Gets it once it is free; ``ready`` is called before."""
+    client = Client(address, 1)
+    ready()
+    client.acquire_wanted(wait_s=60.0)
+    return client
+
+
+def fill(address: str, count: int) -> list[Client]:
+    """Holds so many leases, and answers who must stay for them."""
+    clients = [Client(address, number) for number in range(SESSIONS)]
+    for number in range(count):
+        clients[number % len(clients)].acquire()
+    return clients

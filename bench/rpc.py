@@ -80,7 +80,7 @@ def _rows(rounds: Rounds, count: int) -> list[Row]:
 
 def acquire_and_release(run_directory: str) -> None:
     """A worker: for each order of seconds, how many pairs a second it made."""
-    with leasehold.connect(run_directory) as client:
+    with leasehold.connect(run_directory, door="grpc") as client:
         _answer_rates(lambda: client.acquire(streams=1).release())
 
 

@@ -24,8 +24,14 @@ class Peer:
         connection.settimeout(DEADLINE_S)
 
     def heard(self) -> pb.ClientFrame:
-        (length,) = LENGTH.unpack(self.connection.recv(LENGTH.size, socket.MSG_WAITALL))
-        return pb.ClientFrame.FromString(self.connection.recv(length, socket.MSG_WAITALL))
+        (length,) = LENGTH.unpack(self._read(LENGTH.size))
+        return pb.ClientFrame.FromString(self._read(length))
+
+    def _read(self, byte_count: int) -> bytes:
+        data = b""
+        while len(data) < byte_count:
+            data += self.connection.recv(byte_count - len(data))
+        return data
 
     def say(self, frame: pb.ServerFrame) -> None:
         body = frame.SerializeToString()

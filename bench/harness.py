@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from bench.chart import Chart, Point
 from bench.quiet import OthersMeter
 
 QUIET_SHARE_MAX = 0.10  # of all CPUs, taken by processes that are not ours, in a round that counts as quiet
@@ -39,14 +40,20 @@ class Figure:
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """What a row must meet. ``of_figure`` compares the median of the figure, else that of the ratio."""
+    """What a row must meet, ``most`` or ``least``. ``of_figure`` compares the median of the figure, else the ratio's."""
 
-    most: float
+    most: float | None = None
     of_figure: bool = False
+    least: float | None = None
 
     def text(self, unit: str) -> str:
         """The bar in words."""
-        return f"<= {self.most:g} {unit}".rstrip() if self.of_figure else f"<= {self.most:g}x"
+        sign, bound = ("<=", self.most) if self.most is not None else (">=", self.least)
+        return f"{sign} {bound:g} {unit}".rstrip() if self.of_figure else f"{sign} {bound:g}x"
+
+    def is_met_by(self, median: float) -> bool:
+        """Whether that is within the bar."""
+        return (self.most is None or median <= self.most) and (self.least is None or median >= self.least)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +75,7 @@ class Row:
             return self.is_checked
         measured = self.figure if self.bar.of_figure else self.ratio
         assert measured is not None, f"{self.what} has a bar and nothing to compare with it"
-        return measured.median <= self.bar.most
+        return self.bar.is_met_by(measured.median)
 
     @property
     def bar_text(self) -> str:
@@ -95,6 +102,11 @@ class Rounds:
     def figure(self, key: str, unit: str = "", *, scale: float = 1.0) -> Figure:
         """The figure of one value, each times ``scale``."""
         return Figure.of((value * scale for value in self.column(key)), unit)
+
+    def point(self, x: str, key: str, *, scale: float = 1.0) -> Point:
+        """The figure of one value, as it is drawn over ``x``."""
+        figure = self.figure(key, scale=scale)
+        return Point(x, figure.median, figure.least, figure.most)
 
     def ratio(self, upper: str, lower: str, *, scale: float = 1.0) -> Figure:
         """The figure of ``upper`` over ``lower``, divided within each round, so that a slow spell cancels out."""
@@ -126,6 +138,8 @@ def run_rounds(count: int, measure: Callable[[int], Round], *, what: str) -> Rou
 
 
 noise: list[str] = []  # what was not quiet, for the foot of the table
+remarks: list[str] = []  # what was measured against, and what is absent, for the foot of the table too
+charts: list[Chart] = []  # what the page draws
 _last_progress = 0.0
 
 

@@ -28,6 +28,11 @@ class Daemon:
         self._log = root / "log"
         self.start()
 
+    @property
+    def pid(self) -> int:
+        """The daemon's process id."""
+        return self._process.pid
+
     def start(self) -> None:
         """Starts it, and returns when it says that it is ready."""
         with self._log.open("ab") as log_file:
@@ -80,9 +85,9 @@ class Worker:
     The function reads orders from standard input and answers each with a line.
     """
 
-    def __init__(self, function: str, *arguments: object) -> None:
-        """Starts it."""
-        command = [sys.executable, "-m", "bench.processes", function, *map(str, arguments)]
+    def __init__(self, function: str, *arguments: object, python: Path = Path(sys.executable)) -> None:
+        """Starts it. ``python`` is the interpreter, where a peer has one of its own."""
+        command = [str(python), "-m", "bench.processes", function, *map(str, arguments)]
         root = Path(__file__).resolve().parent.parent
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=root, bufsize=1

@@ -46,7 +46,8 @@ class BaseClient:
         self._lost: list[HeldLease] = []
         self._arriving_leases: dict[str, dict[int, int]] = {}  # granted, with the windows that have come already
         self._let_go_of: deque[str] = deque(maxlen=_LET_GO_MAX)  # said to a daemon that may not have heard it
-        self._request_ids = itertools.count(1)
+        # A session that this process had before it became this program has seen requests: these count up behind them.
+        self._request_ids = itertools.count(time.monotonic_ns() if inherited_session() else 1)
         self._is_closed = False
 
     def _session(self) -> SessionLink:
@@ -185,7 +186,7 @@ class BaseClient:
             lease._close_streams()
         for lease in leases:
             if not lease._lost_cause:
-                lease._check_windows_unused(lease._windows)
+                lease._check_unused()
         for lease in leases:
             lease._let_go()
             lease._is_released = True

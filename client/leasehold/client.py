@@ -261,7 +261,8 @@ class Client(BaseClient, ReservationCalls, BatchCalls):
         request = calls.extend_request(next(self._request_ids), lease.id, claims, memory, counts)
         response: pb.ExtendResponse = self._call("Extend", request)
         with self._arriving(response.lease):
-            lease._grow(response.lease, self._fetch_windows(response.lease))
+            cpus = self._cpus_of(response.lease)
+            lease._grow(response.lease, self._fetch_windows(response.lease), cpus)
 
     def _give_back(
         self, lease: Lease, pool: str, ids: Sequence[int], at: Sequence[Site], *, to_pool: bool
@@ -274,13 +275,17 @@ class Client(BaseClient, ReservationCalls, BatchCalls):
 
     def _take(self, message: types_pb2.Lease) -> Lease:
         with self._arriving(message):
-            if self._needs_cpus(message):
-                self._core_cpus.update({card.id: card.core_cpus for card in self.cards()})
+            cpus = self._cpus_of(message)
             windows = self._fetch_windows(message)
-            cpus = self._core_cpus.get(message.card, ())
             lease = Lease(self, message, core_cpus=cpus, windows=windows, confirm=self._confirm)
             self._keep(lease)
         return lease
+
+    def _cpus_of(self, message: types_pb2.Lease) -> tuple[int, ...]:
+        """CPU numbers of the cores of a lease's card, where the lease has some."""
+        if self._needs_cpus(message):
+            self._core_cpus.update({card.id: card.core_cpus for card in self.cards()})
+        return self._core_cpus.get(message.card, ())
 
     def _forgo(self, *request_ids: int) -> None:
         """Gives back what requests may have got; tries for a moment, for the daemon may be about to come back."""

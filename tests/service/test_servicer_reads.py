@@ -197,7 +197,7 @@ def test_the_check_finds_a_single_bit_that_was_flipped_by_hand(served, witness, 
     assert any("streams" in difference for difference in answer.differences)
     bits.invert(1)
     assert list(witness.stub.CheckConsistency(pb.CheckConsistencyRequest()).differences) == []
-    assert answer.unit_count == served.engine.ledger.cards["0"].pools["memory"].total_count + 256 * 2 + 16 * 3 + 2
+    assert answer.unit_count == served.engine.ledger.cards["0"].pools["memory"].total_count + 256 * 6 + 16 * 3 + 2
 
 
 class SlowStore(MemoryStore):

@@ -124,7 +124,7 @@ class Client(BaseClient):
         replace: bool = False,
     ) -> ReservationInfo:
         """Sets aside what a file says; see ``leasehold.Client.reserve``."""
-        from leasehold.reservable import manifest_of
+        from leasehold.artifacts.reservable import manifest_of
 
         manifest = await asyncio.to_thread(manifest_of, Path(artifact))
         shape = await self._array_shape(card) if manifest.resources else None
@@ -235,13 +235,17 @@ class Client(BaseClient):
 
     async def _take(self, message: types_pb2.Lease) -> Lease:
         with self._arriving(message):
-            if self._needs_cpus(message):
-                self._core_cpus.update({card.id: card.core_cpus for card in await self.cards()})
+            cpus = await self._cpus_of(message)
             windows = await asyncio.to_thread(self._fetch_windows, message) if has_windows(message) else {}
-            cpus = self._core_cpus.get(message.card, ())
             lease = Lease(self, message, core_cpus=cpus, windows=windows, confirm=self._confirm)
             self._keep(lease)
         return lease
+
+    async def _cpus_of(self, message: types_pb2.Lease) -> tuple[int, ...]:
+        """CPU numbers of the cores of a lease's card, where the lease has some."""
+        if self._needs_cpus(message):
+            self._core_cpus.update({card.id: card.core_cpus for card in await self.cards()})
+        return self._core_cpus.get(message.card, ())
 
     async def _forgo(self, request_id: int) -> None:
         give_up_at = time.monotonic() + FORGO_S

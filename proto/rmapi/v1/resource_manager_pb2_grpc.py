@@ -272,7 +272,7 @@ class ResourceManagerServiceServicer(object):
         on all sites leave them out. Idempotent. For admins.
 
         Errors:
-        * `FAILED_PRECONDITION`, reason `UNIT_HELD`: somebody holds units there; the facts name the holder.
+        * `FAILED_PRECONDITION`, reason `UNIT_HELD`: somebody but the system holds units there; the facts name the holder.
         * `PERMISSION_DENIED`, reason `NOT_OWNER`: the caller is neither root nor the daemon's own user. Do not retry.
         * `INVALID_ARGUMENT`, reason `INVALID_REQUEST`: no such card or site.
         * `RESOURCE_EXHAUSTED`, reason `STORE_FULL`: as Acquire.

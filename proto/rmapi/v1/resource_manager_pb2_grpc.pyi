@@ -128,7 +128,7 @@ class ResourceManagerServiceStub:
     on all sites leave them out. Idempotent. For admins.
 
     Errors:
-    * `FAILED_PRECONDITION`, reason `UNIT_HELD`: somebody holds units there; the facts name the holder.
+    * `FAILED_PRECONDITION`, reason `UNIT_HELD`: somebody but the system holds units there; the facts name the holder.
     * `PERMISSION_DENIED`, reason `NOT_OWNER`: the caller is neither root nor the daemon's own user. Do not retry.
     * `INVALID_ARGUMENT`, reason `INVALID_REQUEST`: no such card or site.
     * `RESOURCE_EXHAUSTED`, reason `STORE_FULL`: as Acquire.
@@ -271,7 +271,7 @@ class ResourceManagerServiceAsyncStub(ResourceManagerServiceStub):
     on all sites leave them out. Idempotent. For admins.
 
     Errors:
-    * `FAILED_PRECONDITION`, reason `UNIT_HELD`: somebody holds units there; the facts name the holder.
+    * `FAILED_PRECONDITION`, reason `UNIT_HELD`: somebody but the system holds units there; the facts name the holder.
     * `PERMISSION_DENIED`, reason `NOT_OWNER`: the caller is neither root nor the daemon's own user. Do not retry.
     * `INVALID_ARGUMENT`, reason `INVALID_REQUEST`: no such card or site.
     * `RESOURCE_EXHAUSTED`, reason `STORE_FULL`: as Acquire.
@@ -471,7 +471,7 @@ class ResourceManagerServiceServicer(metaclass=_abc_1.ABCMeta):
         on all sites leave them out. Idempotent. For admins.
 
         Errors:
-        * `FAILED_PRECONDITION`, reason `UNIT_HELD`: somebody holds units there; the facts name the holder.
+        * `FAILED_PRECONDITION`, reason `UNIT_HELD`: somebody but the system holds units there; the facts name the holder.
         * `PERMISSION_DENIED`, reason `NOT_OWNER`: the caller is neither root nor the daemon's own user. Do not retry.
         * `INVALID_ARGUMENT`, reason `INVALID_REQUEST`: no such card or site.
         * `RESOURCE_EXHAUSTED`, reason `STORE_FULL`: as Acquire.

@@ -25,7 +25,8 @@ BENCHMARKS = {
     "restart": "from the start of a daemon with 10,000 leases to its first grant",
     "waiters": "a Release while 1,000 requests wait",
     "rpc": "acquire + release pairs a second against a bare gRPC echo",
-    "imports": "import leasehold against import grpc",
+    "partition": "units handed out inside a lease, against a pair of acquire and release over gRPC",
+    "imports": "import leasehold against import grpc; how long rmctl takes, and a daemon until it serves",
 }
 _TABLE_WIDTH = 160  # where standard output is no terminal
 

@@ -6,9 +6,11 @@ takes and gives back a stream from a daemon that keeps nothing on disk, by the s
 """
 
 import gc
+import itertools
 import random
 import time
 from collections.abc import Callable
+from typing import NamedTuple
 
 import leasehold
 from bench.harness import SEED, Bar, Round, Row, run_rounds
@@ -33,11 +35,12 @@ def run() -> list[Row]:
         client.acquire(memory="512MiB", streams=32) as lease,
         lease.partition() as partition,
     ):
-        parts = _fill(partition)
+        _fill(partition)
         claim = leasehold.Run("memory", 4)
-        ways: dict[str, tuple[Callable[[], Part | leasehold.Lease], int]] = {
+        ways: dict[str, tuple[Callable[[], Part | _Exchange | leasehold.Lease], int]] = {
             "claim": (lambda: partition.acquire(claim), PAIRS_PER_ROUND),
             "streams": (lambda: partition.acquire(streams=1), PAIRS_PER_ROUND),
+            "churn": (_churn(partition), PAIRS_PER_ROUND),
             "long": (lambda: partition.acquire(memory="256KiB", streams=2), LONG_PAIRS_PER_ROUND),
             "grpc": (lambda: client.acquire(streams=1), CALLS_PER_ROUND),
         }
@@ -51,11 +54,12 @@ def run() -> list[Row]:
             rounds = run_rounds(ROUND_COUNT, measure, what="partition")
         finally:
             gc.enable()
-        for part in parts:
+        for part in partition.parts:
             part.release()
     names = {
         "claim": "a run of 4 units of memory",
         "streams": "a stream, by keyword",
+        "churn": "1 to 8 units of memory, where one of 32 parts comes back at random",
         "long": "memory and 2 streams together (the long way)",
     }
     rows = [
@@ -64,7 +68,7 @@ def run() -> list[Row]:
             rounds.figure(name, "us"),
             rounds.figure("grpc", "us"),
             rounds.ratio(name, "grpc"),
-            bar=Bar(PAIR_US_MOST, of_figure=True) if name != "long" else None,
+            bar=Bar(PAIR_US_MOST, of_figure=True) if name in {"claim", "streams"} else None,
         )
         for name, what in names.items()
     ]
@@ -78,17 +82,38 @@ def run() -> list[Row]:
     return [*rows, against]
 
 
-def _fill(partition: Partition) -> list[Part]:
+def _fill(partition: Partition) -> None:
     chosen = random.Random(SEED)
     parts = []
     while partition.free("memory") > 6_144:
         parts.append(partition.acquire(memory=chosen.randint(1, 32) * 65_536))
     for part in parts[::2]:
         part.release()
-    return parts[1::2]
 
 
-def _pair_us(acquire: Callable[[], "Part | leasehold.Lease"], count: int) -> float:
+class _Exchange(NamedTuple):
+    """A part that was taken now; releasing it releases another, which was taken before."""
+
+    release: Callable[[], None]
+
+
+def _churn(partition: Partition) -> Callable[[], _Exchange]:
+    """Takes a part of one of eight sizes; what comes back in its place is one of 32, which were taken before."""
+    chosen = random.Random(SEED)
+    claims = [leasehold.Run("memory", count) for count in range(1, 9)]
+    picks = [(chosen.randrange(8), chosen.randrange(32)) for _ in range(1_000)]
+    out = [partition.acquire(claims[size]) for size, _ in picks[:32]]
+    turns = itertools.cycle(picks)
+
+    def exchange() -> _Exchange:
+        size, place = next(turns)
+        before, out[place] = out[place], partition.acquire(claims[size])
+        return _Exchange(before.release)
+
+    return exchange
+
+
+def _pair_us(acquire: Callable[[], Part | _Exchange | leasehold.Lease], count: int) -> float:
     began = _now()
     for _ in range(count):
         acquire().release()

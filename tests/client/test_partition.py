@@ -3,13 +3,21 @@
 import random
 
 import pytest
+from bitarray.util import zeros
+from hypothesis import given
+from hypothesis import strategies as st
 
 import leasehold
 from leasehold import Common, FirstOf, Ids, Run, Units
 from leasehold.partition.partition import PLANS_MAX
+from leasehold.partition.row import Row
 from leasehold.testing import FakeClient
+from rm.core.bitmap import first_gap, runs_of_clear_bits
+from rm.core.pool import Pool, PoolSpec
 from rm.core.report import differences
+from rm.core.types import PoolName
 from support.parts import differences_in
+from support.strategies import SAME_EVERY_RUN
 
 SEED = 20_261_126
 PROFILE = """
@@ -209,6 +217,27 @@ def test_no_more_wishes_are_remembered_than_may_be(lease):
             partition.acquire(memory=count).release()
             assert len(partition._plans) <= PLANS_MAX
         assert len(partition._plans) == 1
+
+
+@SAME_EVERY_RUN
+@given(st.lists(st.tuples(st.booleans(), st.integers(1, 4), st.integers(0, 30)), max_size=60))
+def test_what_lies_loose_is_what_the_search_would_find(steps):
+    """A row against the bits themselves, whatever is taken and given back in whatever order."""
+    pool = Pool(PoolSpec(PoolName("memory"), 16))
+    row, bits, out = Row(pool, pool.free_runs), zeros(16, endian="little"), []
+    for is_taken, count, pick in steps:
+        if is_taken:
+            expected = first_gap(bits, count)
+            assert row.take(count) == expected
+            if expected >= 0:
+                out.append((expected, expected + count, row.gives))
+                bits[expected : expected + count] = 1
+        elif out:
+            start, stop, gives = out.pop(pick % len(out))
+            row.give_back(start, stop, gives)
+            bits[start:stop] = 0
+    row.settle()
+    assert list(row.runs) == list(runs_of_clear_bits(bits))
 
 
 # How it refuses.

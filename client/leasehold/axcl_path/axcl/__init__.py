@@ -9,9 +9,7 @@ import sys
 try:
     import leasehold.axcl
 except ModuleNotFoundError as fault:  # another interpreter than the one of rmctl
-    text = (
-        f"{sys.executable} has no module {fault.name!r}: install leasehold for it, or name an interpreter that has it"
-    )
+    text = f"{sys.executable} has no module {fault.name!r}: install leasehold for it, or name one that has it"
     raise ImportError(text) from None
 
 _MODULES = (

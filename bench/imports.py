@@ -3,9 +3,10 @@
 import subprocess
 import sys
 
-from bench.harness import Round, Row, run_rounds
+from bench.harness import Bar, Round, Row, run_rounds
 
 ROUND_COUNT = 10
+RATIO_MOST = 1.15
 _MODULES = ("leasehold", "grpc")
 _PROGRAM = "import time; began = time.perf_counter(); import {}; print((time.perf_counter() - began) * 1e3)"
 
@@ -20,6 +21,7 @@ def run() -> list[Row]:
             rounds.figure("leasehold", "ms"),
             rounds.figure("grpc", "ms"),
             rounds.ratio("leasehold", "grpc"),
+            Bar(RATIO_MOST),
         )
     ]
 

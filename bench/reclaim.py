@@ -22,7 +22,7 @@ ROUND_COUNT = 10
 BEYOND_MS_MOST = 3.0
 SLEEPING_LOOKS = 20  # in a row at which the waiter's threads all sleep: then it waits
 PEERS = ("postgres", "flock", "etcd")
-NOT_ABLE = "not measured: Redis and labgrid, which notice no death (a key's ttl runs out, its bits stay; a place stays acquired)"
+NOT_ABLE = "Redis and labgrid notice no death: bits stay set, a place stays acquired"
 
 
 def run() -> list[Row]:
@@ -34,7 +34,9 @@ def run() -> list[Row]:
     others = [label for label in wanted if label != ours]
     bars = [Series(label, (rounds.point("", label),), wanted[label].is_ours) for label in wanted]
     title = "From SIGKILL of a holder to the grant of the waiter"
-    harness.charts.append(Chart("reclaim", title, "ms", tuple(bars), has_lines=False, note="etcd: a ttl of 2 s, its least"))
+    harness.charts.append(
+        Chart("reclaim", title, "ms", tuple(bars), has_lines=False, note="etcd: a ttl of 2 s, its least")
+    )
     first = Row(
         f"reclaim: {ours}, SIGKILL of a holder to the waiter's grant, beyond the death of the process itself",
         rounds.figure(f"{ours} beyond", "ms"),

@@ -164,7 +164,7 @@ async def _hold(run_directory: str, session_count: int) -> None:
         tasks += [asyncio.create_task(_wait(client)) for client in clients for _ in range(WAITERS_PER_SESSION)]
         watcher_count = round(WATCHER_COUNT * session_count / SESSION_COUNT)
         tasks += [asyncio.create_task(_watch(client)) for client in clients[:watcher_count]]
-        while (await clients[0].cards())[0].pool("wanted").waiters < SESSION_COUNT * WAITERS_PER_SESSION:
+        while (await clients[0].cards())[0].pool("wanted").waiters < SESSION_COUNT * WAITERS_PER_SESSION:  # noqa: ASYNC110
             await asyncio.sleep(0.1)  # all processes' waiters are counted
         answer("waiting")
     os._exit(0)  # sixty sessions and hundreds of calls under way need no farewell

@@ -91,7 +91,7 @@ def _release_ms_beside_waiters(client: leasehold.Client, run_directory: str, wan
 
     holding = _hold_all(client)
     with Worker("bench.waiters:wait", run_directory, wanted, WAITER_COUNT) as worker:
-        wait_until(lambda: wait_count() == WAITER_COUNT, what="all wait")
+        wait_until(lambda: wait_count() == WAITER_COUNT, what="all wait", timeout_s=60.0)
         spent_ms = _release_all(holding)
         assert wait_count() == WAITER_COUNT - (RELEASE_COUNT if wanted == 1 else 0)
         worker.kill()

@@ -113,9 +113,7 @@ class Client:
         """Puts that key, which must not be there."""
         messages = self._messages
         compare = messages["Compare"](key=key)  # version == 0: there is none
-        put = messages["RequestOp"](
-            request_put=messages["PutRequest"](key=key, value=b"held", lease=self._lease_id)
-        )
+        put = messages["RequestOp"](request_put=messages["PutRequest"](key=key, value=b"held", lease=self._lease_id))
         assert self._txn(messages["TxnRequest"](compare=[compare], success=[put]), timeout=10).succeeded
         return key
 

@@ -111,8 +111,9 @@ def _measure(names: list[str], json_path: Path | None) -> dict[str, Any]:
             "charts": [chart.to_json() for chart in harness.charts],
         }
         all_noise += harness.noise
-        for told in (harness.noise, harness.remarks, harness.charts):
-            told.clear()  # type: ignore[attr-defined]
+        harness.noise.clear()
+        harness.remarks.clear()
+        harness.charts.clear()
         if json_path is not None:
             json_path.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
     _print(rows, all_noise, time.monotonic() - all_began)

@@ -9,6 +9,7 @@ import os
 import select
 import signal
 import time
+from functools import partial
 from pathlib import Path
 
 from bench import harness
@@ -68,7 +69,7 @@ def _measure(wanted: dict[str, Contestant], number: int) -> Round:
             assert holder.hear() == "held"
             with Worker("bench.reclaim:wait", *arguments, python=server.python) as waiter:
                 assert waiter.hear() == "waiting"
-                wait_until(lambda waiter=waiter: _sleeps(waiter.pid), what="the waiter waits")
+                wait_until(partial(_sleeps, waiter.pid), what="the waiter waits")
                 began, died = _kill(holder)
                 granted = int(waiter.hear())
         measured[label] = (granted - began) / 1e6

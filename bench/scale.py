@@ -55,7 +55,7 @@ def run() -> list[Row]:
         empty_kib = _resident_kib(large)
         share = SESSION_COUNT // PROCESS_COUNT
         counts = [share + (number < SESSION_COUNT - share * PROCESS_COUNT) for number in range(PROCESS_COUNT)]
-        workers = []
+        workers: list[Worker] = []
         for count in counts:
             progress(f"scale: {len(workers)} of {PROCESS_COUNT} processes")
             worker = stack.enter_context(Worker("bench.scale:hold", large.run_directory, count))

@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PROTOS := $(wildcard proto/rmapi/v1/*.proto)
 
-.PHONY: all demo test sim check proto bench format clean
+.PHONY: all demo test sim axcl-table axcl-stress check proto bench format clean
 all: check test
 
 .venv/.dev: pyproject.toml
@@ -33,6 +33,15 @@ test: .venv/.models
 SEEDS ?= 1000
 sim: .venv/.dev
 	@PYTHONPATH=tests $(BIN)/python -m sim $(if $(SEED),--seed $(SEED),--seeds $(SEEDS))
+
+# The 61 statements about AXCL: what the shipped library answers, and what is answered here. Tried as it is printed.
+axcl-table: .venv/.models
+	@PYTHONPATH=tests $(BIN)/python -m support.statements
+
+# The model of AXCL's rules against random calls of 8 threads: make axcl-stress CALLS=10000 SEED=7
+CALLS ?= 10000
+axcl-stress: .venv/.models
+	@AXCL_STRESS_CALLS=$(CALLS) $(if $(SEED),AXCL_STRESS_SEED=$(SEED)) $(BIN)/python -m pytest tests/axcl/test_stress.py -s
 
 check: .venv/.dev
 	@$(BIN)/ruff format --check .

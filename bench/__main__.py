@@ -29,6 +29,8 @@ BENCHMARKS = {
     "restart": "from the start of a daemon with 10,000 leases to its first grant",
     "recovery": "from the start of a server with 10,000 leases to its first answer, against peers",
     "waiters": "a Release while 1,000 requests wait",
+    "axcl": "AXCL's model on leases: overlapping work against waiting, and what the model costs",
+    "doors": "the session door against the gRPC door and bare frames",
     "scale": "1,000 sessions, 10,000 leases, 5,000 waiters, 100 watchers: memory, idle CPU, latency",
     "pairs": "acquire + release pairs a second by 1 to 64 clients, against bare transports and peers",
     "keepalives": "keepalives a second, against peers",

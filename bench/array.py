@@ -1,15 +1,19 @@
 """Requests on an AI Engine array in the ledger alone: on 50x9 (850 modules) against the same on 10x3 (50 modules).
 
 A figure is the median of many requests: ``decide_acquire`` and ``apply``, without a store, a daemon or a call. Each
-request is made anew before its clock starts, with site names of its own, as one that came over the wire has them.
+request is made anew before its clock starts, with site names of its own, as one that came over the wire has them. What
+carries a request costs more than all of that: a bare gRPC echo is measured beside it.
 """
 
 import gc
 import statistics
+import tempfile
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 from bench.harness import Bar, Round, Row, run_rounds
+from bench.peers import echo
 from rm.core.claims import Asker, Claim, Common, Units, Wish
 from rm.core.events import Granted
 from rm.core.ledger import Ledger
@@ -20,6 +24,7 @@ ROUND_COUNT = 5
 REQUEST_COUNT = 1_000  # a round, of each kind on each array
 TILE_COUNT = 8
 BROADCAST_US_MOST = 100.0
+ECHO_COUNT = 500  # calls a round
 LARGE, SMALL = "aie", "aie:10x3"
 PERFCNT, CHANNEL = PoolName("perfcnt"), PoolName("bcast_channel")
 _ASKER = Asker(SessionId("bench"), Holder(1, 0, "bench"))
@@ -64,11 +69,20 @@ REQUESTS: dict[str, tuple[Callable[[_Array], Claim], float | None]] = {
 
 
 def run() -> list[Row]:
-    """The rows of this benchmark. What a bare gRPC call costs beside them is for whoever has a daemon at hand."""
+    """The rows of this benchmark."""
+    with tempfile.TemporaryDirectory(prefix="leasehold-bench-") as root, echo.Server(Path(root)) as server:
+        client = echo.Client(server.address, 0)
+        try:
+            return _rows(client)
+        finally:
+            client.close()
+
+
+def _rows(client: echo.Client) -> list[Row]:
     arrays = {profile: _Array(profile) for profile in (LARGE, SMALL)}
 
     def measure(_: int) -> Round:
-        measured: Round = {}
+        measured: Round = {"echo": _call_us(client)}
         gc.collect()
         for what, (make_claim, _most) in REQUESTS.items():
             for profile, array in arrays.items():
@@ -86,11 +100,22 @@ def run() -> list[Row]:
             rounds.figure(f"{what} {SMALL}", "us"),
             rounds.ratio(f"{what} {LARGE}", f"{what} {SMALL}"),
             None if most_us is None else Bar(most_us, of_figure=True),
-            note=f"its release: {rounds.figure(f'{what} {LARGE} released', 'us')} against "
+            note=f"a bare gRPC call: {rounds.figure('echo', 'us')}; "
+            f"its release: {rounds.figure(f'{what} {LARGE} released', 'us')} against "
             f"{rounds.figure(f'{what} {SMALL} released', 'us')}",
         )
         for what, (_, most_us) in REQUESTS.items()
     ]
+
+
+def _call_us(client: echo.Client) -> float:
+    """Median of bare calls, in microseconds."""
+    taken_ns = []
+    for _ in range(ECHO_COUNT):
+        began = time.perf_counter_ns()
+        client.acquire()
+        taken_ns.append(time.perf_counter_ns() - began)
+    return statistics.median(taken_ns) / 1e3
 
 
 def _anew(sites: "list[SiteName] | tuple[SiteName, ...]") -> tuple[SiteName, ...]:

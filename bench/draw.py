@@ -16,6 +16,7 @@ _LINES_HEIGHT = 320
 _BAR_LEFT, _BAR_RIGHT, _BAR_STEP = 200, 110, 30
 _NAME_STEP = 16  # between the names of two lines, at the least
 _OURS = (("#0a58ca", "#6ea8fe"), ("#3d8bfd", "#a6c8ff"))  # on light pages, on dark ones
+_NAMED = ("bare gRPC echo", "bare frames", "Redis", "etcd", "PostgreSQL", "labgrid", "flock")  # in the order of _PEERS
 _PEERS = (
     ("#b4510b", "#f0a35e"),
     ("#1a7f47", "#63d297"),
@@ -56,13 +57,15 @@ def _style(chart: Chart) -> str:
 
 
 def _colours(chart: Chart, index: int) -> str:
-    ours, peers = 0, 0
+    """A peer has its own colour in every picture."""
+    ours = 0
     rules = []
     for number, one in enumerate(chart.series):
         if one.is_ours:
             colour, ours = _OURS[ours % len(_OURS)][index], ours + 1
         else:
-            colour, peers = _PEERS[peers % len(_PEERS)][index], peers + 1
+            name = one.label.partition(",")[0]
+            colour = _PEERS[_NAMED.index(name) if name in _NAMED else number % len(_PEERS)][index]
         rules.append(f".s{number}{{stroke:{colour}}}.f{number}{{fill:{colour}}}")
     return "".join(rules)
 
@@ -91,9 +94,7 @@ def _lines(chart: Chart) -> tuple[list[str], int]:
     for exponent in range(low, high + 1):
         y = y_of(10.0**exponent)
         out.append(f'<line class="grid" x1="{_LEFT}" x2="{right}" y1="{y:.1f}" y2="{y:.1f}"/>')
-        out.append(
-            f'<text class="faint" x="{_LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">{_number(10.0**exponent)}</text>'
-        )
+        out.append(f'<text class="faint" x="{_LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">{_power(exponent)}</text>')
     out += [
         f'<text class="faint" x="{x_of(place):.1f}" y="{bottom + 20}" text-anchor="middle">{escape(place)}</text>'
         for place in places
@@ -144,9 +145,7 @@ def _bars(chart: Chart) -> tuple[list[str], int]:
     for exponent in range(low, high + 1):
         x = x_of(10.0**exponent)
         out.append(f'<line class="grid" x1="{x:.1f}" x2="{x:.1f}" y1="{_TOP}" y2="{bottom}"/>')
-        out.append(
-            f'<text class="faint" x="{x:.1f}" y="{bottom + 20}" text-anchor="middle">{_number(10.0**exponent)}</text>'
-        )
+        out.append(f'<text class="faint" x="{x:.1f}" y="{bottom + 20}" text-anchor="middle">{_power(exponent)}</text>')
     for number, one in enumerate(chart.series):
         point, y = one.points[0], _TOP + _BAR_STEP * number
         weight = "600" if one.is_ours else "400"
@@ -167,3 +166,11 @@ def _bars(chart: Chart) -> tuple[list[str], int]:
 
 def _number(value: float) -> str:
     return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
+
+
+def _power(exponent: int) -> str:
+    """A power of ten, short enough for an axis."""
+    for least, letter in ((6, "M"), (3, "k")):
+        if exponent >= least:
+            return f"{10 ** (exponent - least)}{letter}"
+    return f"{10.0**exponent:g}"

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from bench import harness
 from bench.chart import Chart, Series
-from bench.contestants import OURS, Contestant, contestants
+from bench.contestants import OURS, Contestant, contestants, drawn_label
 from bench.harness import Bar, Round, Rounds, Row, run_rounds, wait_until
 from bench.peers.rmd import GRPC, SESSION
 from bench.processes import Worker, answer, orders
@@ -33,7 +33,7 @@ def run() -> list[Row]:
         rounds = run_rounds(ROUND_COUNT, lambda number: _measure(wanted, number), what="reclaim")
     ours = next(OURS[door, True] for door in (SESSION, GRPC) if OURS[door, True] in wanted)
     others = [label for label in wanted if label != ours]
-    bars = [Series(label, (rounds.point("", label),), wanted[label].is_ours) for label in wanted]
+    bars = [Series(drawn_label(wanted[label]), (rounds.point("", label),), wanted[label].is_ours) for label in wanted]
     title = "From SIGKILL of a holder to the grant of the waiter"
     harness.charts.append(
         Chart("reclaim", title, "ms", tuple(bars), has_lines=False, note="etcd: a ttl of 2 s, its least")

@@ -11,11 +11,12 @@ from contextlib import contextmanager, suppress
 from typing import NoReturn
 
 from leasehold.address import find_run_directory
-from leasehold.channel import RETRY_S
-from leasehold.errors import Closed, DaemonUnavailable, Invalid, WindowInUse
+from leasehold.doors import SESSION, chosen_door
+from leasehold.errors import Closed, DaemonUnavailable, WindowInUse
 from leasehold.frames import copies_of
 from leasehold.held_lease import HeldLease
 from leasehold.inherited import inherited_session
+from leasehold.retries import RETRY_S
 from leasehold.session import SessionLink
 from rmapi.v1 import types_pb2
 
@@ -29,8 +30,8 @@ class BaseClient:
 
     def __init__(self, address: str | os.PathLike[str] | None = None, *, door: str | None = None) -> None:
         """Connects at the first call; ``connect`` does so at once."""
-        if (door or os.environ.get("LEASEHOLD_DOOR") or "grpc") != "grpc":
-            raise Invalid("this version has one door, 'grpc'")
+        self.door = chosen_door(door)
+        """The name of its way to the daemon: ``"session"`` or ``"grpc"``."""
         self.run_directory = find_run_directory(address)
         self.shown_command = ""  # instead of this process's own command line; it counts when the session is opened
         self._core_cpus: dict[str, tuple[int, ...]] = {}
@@ -45,7 +46,8 @@ class BaseClient:
         self._lost: list[HeldLease] = []
         self._arriving_leases: dict[str, dict[int, int]] = {}  # granted, with the windows that have come already
         self._let_go_of: deque[str] = deque(maxlen=_LET_GO_MAX)  # said to a daemon that may not have heard it
-        self._request_ids = itertools.count(1)
+        # A session that this process had before it became this program has seen requests: these count up behind them.
+        self._request_ids = itertools.count(time.monotonic_ns() if inherited_session() else 1)
         self._is_closed = False
 
     def _session(self) -> SessionLink:
@@ -59,9 +61,17 @@ class BaseClient:
                 )
             return self._link
 
+    def _next_request_id(self) -> int:
+        """A number that no request of this session has had."""
+        return next(self._request_ids)
+
+    def _door_link(self) -> SessionLink | None:
+        """The session to read as: over the session door the one that is open, else none."""
+        return self._link if self.door == SESSION else None
+
     def _fetch_windows(self, message: types_pb2.Lease) -> dict[int, int]:
         """The windows of a lease that has memory: descriptors by the index of their allotment."""
-        if not any(allotment.unit_bytes for allotment in message.allotments):
+        if not has_windows(message):
             return {}
         give_up_at = time.monotonic() + RETRY_S
         while True:
@@ -98,7 +108,8 @@ class BaseClient:
         """Begins to renew a lease."""
         with self._lock:
             self._leases[lease.id] = lease
-        self._session().renew_now()
+        if lease.ttl_s:
+            self._session().renew_within(lease.ttl_s)
 
     def _drop(self, lease: HeldLease) -> None:
         with self._lock:
@@ -175,7 +186,7 @@ class BaseClient:
             lease._close_streams()
         for lease in leases:
             if not lease._lost_cause:
-                lease._check_windows_unused(lease._windows)
+                lease._check_unused()
         for lease in leases:
             lease._let_go()
             lease._is_released = True
@@ -200,6 +211,11 @@ class BaseClient:
         if self._link is not None:
             self._link.abandon()
         self._reset()
+
+
+def has_windows(message: types_pb2.Lease) -> bool:
+    """Whether a lease has memory."""
+    return any(allotment.unit_bytes for allotment in message.allotments)
 
 
 def _forget_parents() -> None:

@@ -6,31 +6,27 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import Any
 
-import grpc
-
 from leasehold import calls
-from leasehold.address import check_trusted
 from leasehold.base_client import BaseClient
+from leasehold.batch import BatchCalls, in_messages
 from leasehold.card import Card, LeaseInfo, card_from, lease_info_from
-from leasehold.channel import CALL_S, FORGO_S, OPTIONS, Attempts, SessionUnknown, target
 from leasehold.claims import Claim, Site
+from leasehold.doors import Door, make_door
 from leasehold.errors import Closed, LeaseholdError, LeaseLost, NotFound, NotOwner, Refused
-from leasehold.forks import calls_under_way
 from leasehold.inherited import inherited_lease_id, inherited_session, inherited_windows
 from leasehold.lease import Lease
 from leasehold.reservations import ReservationCalls
+from leasehold.retries import CALL_S, FORGO_S, Attempts, NotThere, SessionUnknown
 from leasehold.server import probe_server
 from rmapi.v1 import resource_manager_pb2 as pb
-from rmapi.v1 import resource_manager_pb2_grpc as pb_grpc
 from rmapi.v1 import types_pb2
-
-_graveyard: list[grpc.Channel] = []  # a forked child must not close its parent's channels
 
 
 def connect(address: str | os.PathLike[str] | None = None, *, door: str | None = None) -> "Client":
     """Opens a session with the daemon, for this process. It ends with the client's block, or with the process.
 
     ``address`` is the daemon's run directory; unless given, ``$LEASEHOLD_ADDRESS``, the user's own, or the system's.
+    ``door`` is how its calls go, ``"session"`` or ``"grpc"``; unless given, ``$LEASEHOLD_DOOR``, or the quicker one.
 
     Raises:
         DaemonUnavailable: no daemon is there; the text says how to start one.
@@ -40,7 +36,7 @@ def connect(address: str | os.PathLike[str] | None = None, *, door: str | None =
     return client
 
 
-class Client(BaseClient, ReservationCalls):
+class Client(BaseClient, ReservationCalls, BatchCalls):
     """A connection to the daemon. Any thread may use it; a forked child gets a session of its own.
 
     Every call outlives a daemon that restarts, for 30 s, and is carried out once, however often it is sent.
@@ -48,8 +44,8 @@ class Client(BaseClient, ReservationCalls):
 
     def __init__(self, address: str | os.PathLike[str] | None = None, *, door: str | None = None) -> None:
         """Connects at the first call; ``connect`` does so at once."""
-        self._channel: grpc.Channel | None = None
         super().__init__(address, door=door)
+        self._door: Door = make_door(self.door, self.run_directory)
 
     def open(self) -> tuple[str, str]:
         """Opens the session where it is not open yet; answers its id and secret.
@@ -204,16 +200,10 @@ class Client(BaseClient, ReservationCalls):
         Raises:
             DaemonUnavailable: the daemon went away.
         """
-        request = pb.WatchEventsRequest(past_count=past, follow=follow)
-        with calls_under_way:
-            stream = self._stub().WatchEvents(request)
-            try:
-                for response in stream:
-                    yield response.event
-            except grpc.RpcError as fault:
-                raise Attempts.told("WatchEvents", fault) from fault
-            finally:
-                stream.cancel()
+        if self._is_closed:
+            raise Closed("the client is closed")
+        for response in self._door.watch(pb.WatchEventsRequest(past_count=past, follow=follow)):
+            yield response.event
 
     def explain(
         self,
@@ -271,7 +261,8 @@ class Client(BaseClient, ReservationCalls):
         request = calls.extend_request(next(self._request_ids), lease.id, claims, memory, counts)
         response: pb.ExtendResponse = self._call("Extend", request)
         with self._arriving(response.lease):
-            lease._grow(response.lease, self._fetch_windows(response.lease))
+            cpus = self._cpus_of(response.lease)
+            lease._grow(response.lease, self._fetch_windows(response.lease), cpus)
 
     def _give_back(
         self, lease: Lease, pool: str, ids: Sequence[int], at: Sequence[Site], *, to_pool: bool
@@ -284,19 +275,30 @@ class Client(BaseClient, ReservationCalls):
 
     def _take(self, message: types_pb2.Lease) -> Lease:
         with self._arriving(message):
-            if self._needs_cpus(message):
-                self._core_cpus.update({card.id: card.core_cpus for card in self.cards()})
+            cpus = self._cpus_of(message)
             windows = self._fetch_windows(message)
-            cpus = self._core_cpus.get(message.card, ())
             lease = Lease(self, message, core_cpus=cpus, windows=windows, confirm=self._confirm)
             self._keep(lease)
         return lease
 
-    def _forgo(self, request_id: int) -> None:
-        with suppress(LeaseholdError, grpc.RpcError):
-            request = pb.ReleaseRequest(request_id=request_id)
-            with calls_under_way:
-                self._stub().Release(request, timeout=FORGO_S, metadata=self._session().metadata, wait_for_ready=True)
+    def _cpus_of(self, message: types_pb2.Lease) -> tuple[int, ...]:
+        """CPU numbers of the cores of a lease's card, where the lease has some."""
+        if self._needs_cpus(message):
+            self._core_cpus.update({card.id: card.core_cpus for card in self.cards()})
+        return self._core_cpus.get(message.card, ())
+
+    def _forgo(self, *request_ids: int) -> None:
+        """Gives back what requests may have got; tries for a moment, for the daemon may be about to come back."""
+        give_up_at = time.monotonic() + FORGO_S
+        releases = [pb.ReleaseRequest(request_id=request_id) for request_id in request_ids]
+        messages = list(in_messages([pb.Operation(release=one) for one in releases]))
+        with suppress(LeaseholdError):
+            while messages and (left_s := give_up_at - time.monotonic()) > 0:
+                try:
+                    self._door.call("Batch", messages[0], left_s, self._session())
+                    del messages[0]
+                except NotThere:
+                    time.sleep(min(0.05, left_s))
 
     def _read(self, method: str, request: Any) -> Any:  # noqa: ANN401 - one of many messages
         return self._call(method, request, needs_session=False)
@@ -307,46 +309,32 @@ class Client(BaseClient, ReservationCalls):
         attempts = Attempts(method)
         wait_until = time.monotonic() + wait_s
         while True:
-            link = self._session() if needs_session else None
-            metadata = link.metadata if link else ()
-            try:
-                left_s = max(0.0, wait_until - time.monotonic())
-                if wait_s:
-                    calls.set_wait(request, left_s)
-                with calls_under_way:
-                    return getattr(self._stub(), method)(request, timeout=left_s + CALL_S, metadata=metadata)
-            except grpc.RpcError as fault:
-                try:
-                    pause_s = attempts.after(fault)
-                except SessionUnknown:
-                    if link is None:
-                        raise
-                    attempts.check_time_left(fault)
-                    link.wait_for_other_session(metadata[0][1], CALL_S)
-                    continue
-            time.sleep(pause_s)
-
-    def _stub(self) -> pb_grpc.ResourceManagerServiceStub:
-        with self._lock:
             if self._is_closed:
                 raise Closed("the client is closed")
-            if self._channel is None:
-                check_trusted(self.run_directory)
-                self._channel = grpc.insecure_channel(target(self.run_directory), OPTIONS)
-            return pb_grpc.ResourceManagerServiceStub(self._channel)
+            link = self._session() if needs_session else self._door_link()
+            known_id = link.session_id if link else ""
+            left_s = 0.0
+            if wait_s:
+                left_s = max(0.0, wait_until - time.monotonic())
+                calls.set_wait(request, left_s)
+            try:
+                return self._door.call(method, request, left_s + CALL_S, link)
+            except SessionUnknown as fault:
+                if link is None:
+                    raise
+                attempts.check_time_left(fault)
+                link.wait_for_other_session(known_id, CALL_S)
+            except NotThere as fault:
+                time.sleep(attempts.after(fault))
 
     def _hang_up(self) -> None:
         with self._lock:
             self._is_closed = True
-            link, channel = self._link, self._channel
-            self._link = self._channel = None
+            link, self._link = self._link, None
         if link is not None:
             link.close()
-        if channel is not None:
-            channel.close()
+        self._door.close()
 
     def _forget_parent(self) -> None:
-        if self._channel is not None:
-            _graveyard.append(self._channel)
-            self._channel = None
+        self._door.abandon()
         super()._forget_parent()

@@ -12,6 +12,8 @@ from rmapi.v1 import session_pb2 as pb
 _LENGTH = struct.Struct(">I")
 _CHUNK_BYTES = 65_536
 _DESCRIPTORS_MAX = 64
+_CUT_OFF, _CLOSE_ON_EXEC = int(socket.MSG_CTRUNC), int(socket.MSG_CMSG_CLOEXEC)  # enums are slow to reckon with
+_ANCILLARY_BYTES = socket.CMSG_SPACE(_DESCRIPTORS_MAX * array.array("i").itemsize)
 
 
 class Reader:
@@ -26,10 +28,9 @@ class Reader:
         """Reads once, and answers the frames that are complete.
 
         Raises:
-            EOFError, OSError: the connection is broken.
+            EOFError, OSError: the connection is broken; BlockingIOError: nothing has come.
         """
-        room = socket.CMSG_SPACE(_DESCRIPTORS_MAX * array.array("i").itemsize)
-        chunk, ancillary, flags, _ = self._socket.recvmsg(_CHUNK_BYTES, room, socket.MSG_CMSG_CLOEXEC)
+        chunk, ancillary, flags, _ = self._socket.recvmsg(_CHUNK_BYTES, _ANCILLARY_BYTES, _CLOSE_ON_EXEC)
         for level, kind, data in ancillary:
             if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
                 received = array.array("i")
@@ -37,12 +38,12 @@ class Reader:
                 self._descriptors.extend(received)
         if not chunk:
             raise EOFError
-        if flags & socket.MSG_CTRUNC:
+        if flags & _CUT_OFF:
             raise OSError("this process has no descriptor left for a window")
         self._received += chunk
         frames = []
         while (frame := self._next_frame()) is not None:
-            count = len(frame.windows.windows)
+            count = len(frame.windows.windows) if frame.HasField("windows") else 0
             frames.append((frame, [self._descriptors.popleft() for _ in range(count)]))
         return frames
 
@@ -62,10 +63,15 @@ class Reader:
         return frame
 
 
+def framed(frame: pb.ClientFrame) -> bytes:
+    """The bytes of a frame."""
+    body = frame.SerializeToString()
+    return _LENGTH.pack(len(body)) + body
+
+
 def send(connection: socket.socket, frame: pb.ClientFrame, descriptors: Sequence[int] = ()) -> None:
     """Sends a frame, and copies of ``descriptors`` with its first bytes."""
-    body = frame.SerializeToString()
-    data = _LENGTH.pack(len(body)) + body
+    data = framed(frame)
     if descriptors:
         data = data[socket.send_fds(connection, [data], list(descriptors)) :]
     connection.sendall(data)

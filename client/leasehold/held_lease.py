@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from leasehold.card import Allotment, allotment_from, memory_bytes_of, unit_count_of
 from leasehold.errors import Closed, Invalid, LeaseLost, WindowInUse
 from leasehold.frames import copies_of
+from leasehold.parted import Parted
 from leasehold.quantity import size_text
 from leasehold.stream import Stream
 from leasehold.window import Budget, Window
@@ -16,6 +17,7 @@ from rmapi.v1 import types_pb2 as pb
 
 if TYPE_CHECKING:
     from leasehold.model import Model
+    from leasehold.partition import Partition
 
 
 class HeldLease:
@@ -42,6 +44,7 @@ class HeldLease:
         self._default_stream: Stream | None = None
         self._models: list[Model] = []
         self._windows: dict[int, Window] = {}
+        self._parted = Parted(self)
         self._lost_cause = ""
         self._is_released = self._is_ending = False
         self._on_lost: list[Callable[[HeldLease], object]] = []
@@ -75,6 +78,27 @@ class HeldLease:
     def allotments(self) -> tuple[Allotment, ...]:
         """What each claim got, in the order of the claims."""
         return tuple(allotment_from(allotment) for allotment in self._message.allotments)
+
+    @property
+    def allotment_count(self) -> int:
+        """Allotments it ever had: one that was given back stays in its place, without units."""
+        return len(self._message.allotments)
+
+    def allotment(self, index: int) -> Allotment:
+        """One of its allotments."""
+        return allotment_from(self._message.allotments[index])
+
+    def unit_bytes(self, index: int) -> int:
+        """Size of a unit of one of its allotments; 0 where units have none."""
+        return self._message.allotments[index].unit_bytes
+
+    def window(self, index: int) -> Window:
+        """The memory of one of its allotments.
+
+        Raises:
+            KeyError: that is no memory, or was given back.
+        """
+        return self._windows[index]
 
     @property
     def ttl_s(self) -> float:
@@ -170,6 +194,21 @@ class HeldLease:
         self._models.append(model)
         return model
 
+    def partition(self, *pools: str, window: int = 0) -> "Partition":
+        """Its units of ``pools`` (none means all), to be handed out in this process, without a call to the daemon.
+
+        Of its memory, that is window number ``window``, for as long as the partition is not closed.
+
+        Raises:
+            Invalid: it has no units of one of them, or they are in a partition already.
+            Exhausted: arrays or models have some of that memory.
+            LeaseLost: the lease is lost.
+            ModuleNotFoundError: the extra ``daemon`` is not installed.
+        """
+        self.check()
+        with self._lock:
+            return self._parted.make(pools, window)
+
     def check(self) -> None:
         """Does nothing while the lease holds.
 
@@ -200,6 +239,7 @@ class HeldLease:
             if self._lost_cause or self._is_released:
                 return
             self._lost_cause = cause
+            self._parted.look_again()
             callbacks, self._on_lost = self._on_lost, []
         for callback in callbacks:
             threading.Thread(target=callback, args=(self,), name="leasehold-lost", daemon=True).start()
@@ -225,7 +265,8 @@ class HeldLease:
         self._close_streams()
         if self._lost_cause:
             self._abandon_windows()
-        self._check_windows_unused(self._windows)
+        self._check_unused()
+        self._parted.end(is_forced=False)
         for index in list(self._windows):
             self._windows[index].close()
             del self._windows[index]
@@ -241,7 +282,8 @@ class HeldLease:
         """
         self._close_streams()
         with self._lock:
-            self._check_windows_unused(self._windows)
+            self._check_unused()
+            self._parted.end(is_forced=False)
             for window in self.windows:  # they stay its windows: who asks one for memory hears that the lease is lost
                 window.close()
 
@@ -259,6 +301,11 @@ class HeldLease:
         for stream in streams:
             stream.close()
 
+    def _check_unused(self) -> None:
+        """Refuses to let go of the lease while an array of its memory lives, or a part is out: ``WindowInUse``."""
+        self._parted.check_none_out()
+        self._check_windows_unused(self._windows.keys() - self._parted.window_indexes)
+
     def _check_windows_unused(self, indexes: Iterable[int]) -> None:
         """Refuses to let go of memory that something uses.
 
@@ -271,6 +318,7 @@ class HeldLease:
 
     def _abandon_windows(self) -> None:
         """Lets windows go though arrays live, as those do that the frames of a traceback hold on to."""
+        self._parted.end(is_forced=True)
         for index in list(self._windows):
             window = self._windows.pop(index)
             try:
@@ -278,9 +326,9 @@ class HeldLease:
             except WindowInUse:
                 window.abandon()
 
-    def _grow(self, message: pb.Lease, windows: dict[int, int]) -> None:
+    def _grow(self, message: pb.Lease, windows: dict[int, int], core_cpus: Sequence[int]) -> None:
         """Notes what was added; ``windows`` may repeat those it has."""
-        self._message = message
+        self._message, self._core_cpus = message, tuple(core_cpus)
         for index in self._windows.keys() & windows.keys():
             os.close(windows.pop(index))
         self._take_windows(windows)
@@ -311,12 +359,14 @@ class HeldLease:
             raise Invalid(f"memory goes back by whole allotments; {len(wanted)} ids belong to a part, or to none")
         return indexes
 
-    def _check_can_spare(self, indexes: Sequence[int]) -> None:
-        """Refuses to give back memory that something needs.
+    def _check_can_spare(self, pool: str, indexes: Sequence[int]) -> None:
+        """Refuses to give back what something needs: memory, or units that a partition hands out.
 
         Raises:
-            WindowInUse: arrays live there, or allocations elsewhere and models need its bytes.
+            WindowInUse: arrays live there, or allocations elsewhere and models need its bytes; or a partition has them.
         """
+        if pool != "memory" and self._parted.has(pool):
+            raise WindowInUse(f"a partition of lease {self.id} hands out its units of pool {pool}; close it first")
         self._check_windows_unused(indexes)
         size_bytes = sum(self._windows[index].size for index in indexes)
         if size_bytes > self._budget.left_bytes:

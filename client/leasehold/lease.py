@@ -1,5 +1,6 @@
 """The lease of a blocking client: a held lease that can give back, extend and end itself."""
 
+import threading
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
@@ -40,6 +41,7 @@ class Lease(HeldLease):
     ) -> None:
         super().__init__(message, core_cpus=core_cpus, windows=windows, confirm=confirm)
         self._keeper = keeper
+        self._changing = threading.Lock()  # one change at a time: each answer tells of the whole lease
 
     def release(self, *, to_pool: bool = False) -> None:
         """Gives everything back: reserved units to their reservation, or to the pool. Does nothing a second time.
@@ -75,7 +77,8 @@ class Lease(HeldLease):
             Refused: as ``Client.acquire``; nothing was added.
         """
         self.check()
-        self._keeper._extend(self, claims, memory, {"cores": cores, "streams": streams, **counts})
+        with self._changing:
+            self._keeper._extend(self, claims, memory, {"cores": cores, "streams": streams, **counts})
 
     def give_back(self, pool: str, ids: Sequence[int], *, at: Sequence[Site] = (), to_pool: bool = False) -> None:
         """Gives back some units; memory by whole allotments only. The lease ends with its last unit.
@@ -86,8 +89,9 @@ class Lease(HeldLease):
         """
         self.check()
         indexes = self._memory_indexes_of(ids) if pool == "memory" else []
-        self._check_can_spare(indexes)
-        self._shrink(self._keeper._give_back(self, pool, ids, at, to_pool=to_pool), indexes)
+        self._check_can_spare(pool, indexes)
+        with self._changing:
+            self._shrink(self._keeper._give_back(self, pool, ids, at, to_pool=to_pool), indexes)
         if self._is_released:
             self._keeper._drop(self)
 

@@ -16,7 +16,7 @@ import numpy as np
 import onnxruntime as ort
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
-from leasehold.artifact import read_fresh
+from leasehold.artifacts.packing import read_fresh
 from leasehold.errors import Exhausted, Invalid
 from leasehold.onnx_file import NotAModel, weight_bytes
 from leasehold.quantity import parse_size, size_text
@@ -139,6 +139,12 @@ class Model:
         self._check_lease()
         self._check_names(inputs, outputs or {})
         return (stream or self._default_stream).submit(self._execute, dict(inputs), dict(outputs or {}))
+
+    def run_here(self, inputs: Mapping[str, Array], outputs: Mapping[str, Array]) -> dict[str, Array]:
+        """Runs the model in the calling thread; as ``run`` otherwise."""
+        self._check_lease()
+        self._check_names(inputs, outputs)
+        return self._execute(dict(inputs), dict(outputs))
 
     def close(self) -> None:
         """Unloads the model, and gives its memory back to the lease."""

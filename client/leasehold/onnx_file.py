@@ -27,7 +27,8 @@ _ELEMENT_BYTES = {
     15: 16,
     16: 4,
 }
-_MODEL_GRAPH, _MODEL_FUNCTION = 7, 25
+_MODEL_GRAPH, _MODEL_METADATA, _MODEL_FUNCTION = 7, 14, 25
+_ENTRY_KEY, _ENTRY_VALUE = 1, 2
 _GRAPH_NODE, _GRAPH_INITIALIZER, _GRAPH_SPARSE = 1, 5, 15
 _FUNCTION_NODE, _NODE_ATTRIBUTE = 7, 5
 _TENSOR_DIMS, _TENSOR_TYPE, _SPARSE_DIMS = 1, 2, 3
@@ -47,10 +48,7 @@ def weight_bytes(path: Path) -> int:
         NotAModel: it is none.
         OSError: it cannot be read.
     """
-    with path.open("rb") as file:
-        if path.stat().st_size == 0:
-            raise NotAModel(f"{path} is an empty file")
-        view = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+    view = _mapped(path)
     total = graph_count = 0
     for number, value in _messages(view):
         if number == _MODEL_GRAPH:
@@ -61,6 +59,28 @@ def weight_bytes(path: Path) -> int:
     if graph_count != 1:
         raise NotAModel(f"{path} is no ONNX model: it has {graph_count} graphs")
     return total
+
+
+def metadata(path: Path) -> dict[str, str]:
+    """What the model at ``path`` says of itself, by key.
+
+    Raises:
+        NotAModel: it is none.
+        OSError: it cannot be read.
+    """
+    found = {}
+    for number, entry in _messages(_mapped(path)):
+        if number == _MODEL_METADATA:
+            fields = {inner: bytes(text).decode(errors="replace") for inner, text in _messages(entry)}
+            found[fields.get(_ENTRY_KEY, "")] = fields.get(_ENTRY_VALUE, "")
+    return found
+
+
+def _mapped(path: Path) -> memoryview:
+    with path.open("rb") as file:
+        if path.stat().st_size == 0:
+            raise NotAModel(f"{path} is an empty file")
+        return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
 
 
 def _graph(data: memoryview, depth: int) -> int:

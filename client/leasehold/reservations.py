@@ -40,7 +40,7 @@ class ReservationCalls(ABC):
             Refused: as ``reserve_claims``, and
             Invalid: the file says nothing of the kind, or what it carries was made for another content.
         """
-        from leasehold.reservable import manifest_of
+        from leasehold.artifacts.reservable import manifest_of
 
         manifest = manifest_of(Path(artifact))
         claims = manifest.claims(self.array_shape(card) if manifest.resources else None)

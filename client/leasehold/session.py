@@ -1,10 +1,12 @@
 """The client's end of the session socket: who we are to the daemon, our windows, our keepalives, news of our leases.
 
-One thread reads. It opens the session anew where a connection breaks: the same session where the daemon still knows it,
-else a new one, and then every lease of the old one is lost. A daemon that was restarted knows the session, but has lost
-its descriptors: it is handed the windows back.
+One thread keeps it: it renews, takes news, and reads where nobody does who waits for an answer (see ``wire``). It opens
+the session anew where a connection breaks: the same session where the daemon still knows it, else a new one, and then
+every lease of the old one is lost. A daemon that was restarted knows the session, but has lost its descriptors: it is
+handed the windows back.
 """
 
+import itertools
 import os
 import random
 import select
@@ -13,32 +15,24 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
 from google.protobuf.message import DecodeError
 
 from leasehold.address import SESSION_SOCKET, nobody_there
-from leasehold.channel import CALL_S, SESSION_UNKNOWN, refusal_of
 from leasehold.errors import Closed, DaemonUnavailable, LeaseholdError
-from leasehold.frames import Reader, exchange, send
+from leasehold.frames import exchange, framed, send
+from leasehold.retries import CALL_S, SESSION_UNKNOWN, NotThere, refusal_of
 from leasehold.server import connect_to_server
+from leasehold.wire import Answer, Wire
 from rmapi.v1 import resource_manager_pb2 as rm_pb
 from rmapi.v1 import session_pb2 as pb
 
 PROTOCOL_VERSION = 1
 _CONFIRM_S = 1.0  # how long a call waits to hear whether its lease still stands
+_LOOK_S = 0.02  # between looks whether callers still read the socket: as long may news wait that nobody reads
 _GOODBYE_S = 2.0  # how long to wait for a daemon that restarts, so that it hears the goodbye
-
-
-@dataclass(slots=True)
-class _Answer:
-    """What one frame is answered with."""
-
-    arrived: threading.Event = field(default_factory=threading.Event)
-    frame: pb.ServerFrame | None = None
-    descriptors: list[int] = field(default_factory=list)
 
 
 class Owner(Protocol):
@@ -86,19 +80,19 @@ class SessionLink:
         self._command = command
         self._lock = threading.Lock()
         self._changed = threading.Condition(self._lock)
-        self._answers: dict[int, _Answer] = {}
-        self._last_correlation_id = 0
         self._closing = False
         self._wake_fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         try:
-            self._socket, opened = self._connect(inherited)
+            connection, opened = self._connect(inherited)
         except BaseException:
             os.close(self._wake_fd)
             raise
+        self.wire = Wire(connection, self._wake)
         self.session_id, self.secret = opened.session_id, opened.session_secret
         self._daemon_epoch = opened.daemon_epoch
         self._is_connected = True
         self._sent_at: dict[int, float] = {}  # keepalives that were not answered yet
+        self._keepalive_numbers = itertools.count(1 << 40)  # above those of calls: their answers are news
         self._confirmed_at = self._renew_at = time.monotonic()
         self._thread = threading.Thread(target=self._run, name="leasehold-session", daemon=True)
         self._thread.start()
@@ -116,21 +110,22 @@ class SessionLink:
             Refused: the lease is not ours, or has ended.
             DaemonUnavailable: there was no answer.
         """
-        answer = self._ask(pb.ClientFrame(fetch_windows=pb.FetchWindows(lease_id=lease_id)), CALL_S)
-        assert answer.frame is not None
-        return list(zip(answer.frame.windows.windows, answer.descriptors, strict=True))
+        answer = self.ask(pb.ClientFrame(fetch_windows=pb.FetchWindows(lease_id=lease_id)), CALL_S)
+        return list(zip(answer.told().windows.windows, answer.descriptors, strict=True))
 
     def wait_for_other_session(self, known_id: str, timeout_s: float) -> None:
         """Waits until the session is another than ``known_id``, which the daemon no longer knows."""
         with self._changed:
             if self.session_id == known_id:
-                self._hang_up()  # the reading thread then connects anew, and is told the same
+                self.wire.hang_up()  # the session's thread then connects anew, and is told the same
             self._changed.wait_for(lambda: self.session_id != known_id or self._closing, timeout_s)
 
-    def renew_now(self) -> None:
-        """Makes the thread look anew at which leases to renew, and when."""
-        self._renew_at = min(self._renew_at, time.monotonic() + self._period_s())
-        self._wake()
+    def renew_within(self, ttl_s: float) -> None:
+        """Sees to it that a lease of this ttl is renewed in time; the thread need not be woken where it will be."""
+        renew_at = time.monotonic() + _period_s(ttl_s)
+        if renew_at < self._renew_at:
+            self._renew_at = renew_at
+            self._wake()
 
     def confirm(self, ttl_s: float) -> None:
         """Makes sure that the leases are known to live: what the daemon says of them is not older than ``ttl_s``.
@@ -152,13 +147,12 @@ class SessionLink:
     def release(self, lease_id: str) -> None:
         """Tells the daemon that a lease which it wants back is let go of. Waits for no answer."""
         frame = pb.ClientFrame(release=rm_pb.ReleaseRequest(lease_id=lease_id))
-        with self._lock, suppress(OSError):  # a daemon that is gone asks again when it is back
-            send(self._socket, frame)
+        self.wire.send_now(framed(frame))  # a daemon that is gone asks again when it is back
 
     def return_windows(self, lease_id: str, windows: Mapping[int, int]) -> None:
         """Hands the daemon windows of a lease that this process had before it became what it is."""
-        with self._lock, suppress(OSError):  # what is not handed over is told when it is asked for
-            self._send_windows(lease_id, windows)
+        if windows:  # what is not handed over is told when it is asked for
+            self.wire.send_descriptors(_returned(lease_id, windows), list(windows.values()))
 
     def close(self) -> None:
         """Says goodbye: the session ends with its leases, politely. Waits for no daemon that stays away."""
@@ -168,87 +162,94 @@ class SessionLink:
                 self._changed.wait_for(lambda: self._is_connected, left_s)
             with suppress(LeaseholdError):
                 left_s = max(0.0, give_up_at - time.monotonic())
-                self._ask(pb.ClientFrame(close_session=pb.CloseSession()), left_s)
+                self._say_goodbye(left_s)
         self._closing = True
         self._wake()
         if threading.current_thread() is not self._thread:
             self._thread.join()
-        self._socket.close()
+        self.wire.close()
         fd, self._wake_fd = self._wake_fd, -1
         os.close(fd)
 
     def abandon(self) -> None:
         """Lets go of the descriptors without a word: in a forked child the session is the parent's."""
-        for fd in (self._socket.detach(), self._wake_fd):
+        for fd in (self.wire.detach(), self._wake_fd):
             with suppress(OSError):
                 os.close(fd)
 
     # Asking.
 
-    def _ask(self, frame: pb.ClientFrame, timeout_s: float) -> _Answer:
-        answer = _Answer()
-        with self._lock:
-            if self._closing:
-                raise Closed("the client is closed")
-            self._last_correlation_id += 1
-            frame.correlation_id = self._last_correlation_id
-            self._answers[frame.correlation_id] = answer
-            try:
-                send(self._socket, frame)
-            except OSError as fault:
-                del self._answers[frame.correlation_id]
-                self._is_connected = False  # as the reading thread is about to find out too
-                raise DaemonUnavailable("the connection to the daemon is broken") from fault
-        if not answer.arrived.wait(timeout_s):
-            self._answers.pop(frame.correlation_id, None)
-            raise DaemonUnavailable(f"the daemon gave no answer for {timeout_s:g} s")
-        if answer.frame is None:
-            raise DaemonUnavailable("the connection to the daemon broke")
-        if answer.frame.WhichOneof("body") == "fault":
-            raise refusal_of(answer.frame.fault.detail)
-        return answer
+    def ask(self, frame: pb.ClientFrame, timeout_s: float, answer: Answer | None = None) -> Answer:
+        """Sends a frame and waits for its answer, which is done then.
 
-    # The reading thread.
+        Raises:
+            NotThere: there was none.
+            Closed: the session was.
+        """
+        if self._closing:
+            raise Closed("the client is closed")
+        wire = self.wire
+        try:
+            return wire.ask(frame, timeout_s, answer)
+        except NotThere:
+            with self._lock:
+                if wire is self.wire and wire.is_broken:
+                    self._is_connected = False  # as its thread is about to find out too
+            raise
+
+    def _say_goodbye(self, timeout_s: float) -> None:
+        answer = Answer()
+        answer.tell = lambda: self._note_goodbye(answer)
+        self.ask(pb.ClientFrame(close_session=pb.CloseSession()), timeout_s, answer)
+
+    def _note_goodbye(self, answer: Answer) -> None:
+        """The session is over: the end of the connection, which comes next, is none to connect anew for."""
+        if answer.frame is not None and answer.frame.HasField("session_closed"):
+            self._closing = True
+
+    # The session's thread.
 
     def _run(self) -> None:
         try:
-            self._read_and_reconnect()
+            self._keep_and_reconnect()
         except BaseException as fault:  # nobody would renew the leases, or hear of their end
             self._owner._on_session_lost(f"its session failed: {fault}")
             raise
 
-    def _read_and_reconnect(self) -> None:
+    def _keep_and_reconnect(self) -> None:
         while True:
-            reader = Reader(self._socket)
-            self._read_until_broken(reader)
-            reader.close()
-            for answer in list(self._answers.values()):
-                answer.arrived.set()
-            self._answers.clear()
+            self._keep(self.wire)
             if self._closing or not self._reconnect():
                 return
 
-    def _read_until_broken(self, reader: Reader) -> None:
-        poll = select.poll()
-        poll.register(self._socket, select.POLLIN)
-        poll.register(self._wake_fd, select.POLLIN)
-        while True:
-            ready = dict(poll.poll(max(0.0, self._renew_at - time.monotonic()) * 1000))
+    def _keep(self, wire: Wire) -> None:
+        """Renews, and takes what nobody else does, until the connection breaks."""
+        polls = {True: select.poll(), False: select.poll()}
+        for listens, poll in polls.items():
+            poll.register(self._wake_fd, select.POLLIN)
+            if listens:
+                poll.register(wire.fileno(), select.POLLIN)
+        while not self._closing:
+            is_busy, wire.was_led = wire.is_led or wire.was_led, False
+            until_renewal_s = max(0.0, self._renew_at - time.monotonic())
+            looks_soon = is_busy and not wire.is_led_by_loop
+            ready = dict(
+                polls[not is_busy].poll((min(_LOOK_S, until_renewal_s) if looks_soon else until_renewal_s) * 1000)
+            )
             if self._wake_fd in ready:
                 with suppress(BlockingIOError):
                     os.eventfd_read(self._wake_fd)
-            try:
-                if time.monotonic() >= self._renew_at:
-                    self._renew()
-                if self._socket.fileno() in ready:
-                    for frame, descriptors in reader.read():
-                        self._take(frame, descriptors)
-            except (OSError, EOFError, DecodeError):
+            is_due = time.monotonic() >= self._renew_at
+            if is_due or (not wire.is_led and len(ready) > (self._wake_fd in ready)):
+                wire.read()  # also where a loop leads: it may be busy with something else
+            while wire.news:
+                self._take(*wire.news.popleft())
+            if wire.is_broken:
                 return
-            if self._closing and not self._answers:
-                return
+            if is_due:
+                self._renew(wire)
 
-    def _take(self, frame: pb.ServerFrame, descriptors: list[int]) -> None:
+    def _take(self, frame: pb.ServerFrame, descriptors: Sequence[int]) -> None:
         match frame.WhichOneof("body"):
             case "lease_ended":
                 self._owner._on_lost(frame.lease_ended.lease_id, frame.lease_ended.cause)
@@ -262,32 +263,18 @@ class SessionLink:
                     self._changed.notify_all()
             case _:
                 self._sent_at.pop(frame.correlation_id, None)
-                answer = self._answers.pop(frame.correlation_id, None)
-                if answer is None:
-                    for fd in descriptors:
-                        os.close(fd)
-                    return
-                answer.frame, answer.descriptors = frame, descriptors
-                self._closing = self._closing or frame.WhichOneof("body") == "session_closed"
-                answer.arrived.set()
+                for fd in descriptors:
+                    os.close(fd)
 
-    def _renew(self) -> None:
-        lease_ids, _ = self._owner._leases_to_renew()
-        self._renew_at = time.monotonic() + self._period_s()
+    def _renew(self, wire: Wire) -> None:
+        lease_ids, ttl_s = self._owner._leases_to_renew()
+        self._renew_at = time.monotonic() + _period_s(ttl_s)
         if self._sent_at:  # a daemon that stands still is told once: it would not read more
             return
-        with self._lock:
-            self._last_correlation_id += 1
-            frame = pb.ClientFrame(
-                correlation_id=self._last_correlation_id, keep_alive=rm_pb.KeepAliveRequest(lease_ids=lease_ids)
-            )
-            self._sent_at[frame.correlation_id] = time.monotonic()
-            send(self._socket, frame)
-
-    def _period_s(self) -> float:
-        """A third of the shortest ttl, less some jitter."""
-        _, ttl_s = self._owner._leases_to_renew()
-        return ttl_s / 3 * random.uniform(0.8, 1.0)
+        request = rm_pb.KeepAliveRequest(lease_ids=lease_ids)
+        number = next(self._keepalive_numbers)
+        self._sent_at[number] = time.monotonic()
+        wire.send_now(framed(pb.ClientFrame(correlation_id=number, keep_alive=request)))
 
     def _reconnect(self) -> bool:
         """Connects again, however long that takes; answers False where the client is closed meanwhile."""
@@ -307,36 +294,35 @@ class SessionLink:
                 continue
             if opened.session_id != self.session_id:  # before anybody can take a lease under the new one
                 self._owner._on_session_lost("the daemon was restarted and does not know it")
+            is_whole = self._return_windows(connection, opened.daemon_epoch)
             with self._changed:
-                self._socket.close()
-                self._socket = connection
+                self.wire.close()
+                self.wire = Wire(connection, self._wake)
                 self.session_id, self.secret = opened.session_id, opened.session_secret
-                self._return_windows(opened.daemon_epoch)
                 self._is_connected = True
                 self._changed.notify_all()
+            if not is_whole:  # broken again, or no descriptor is left for copies: the next connection begins anew
+                self.wire.hang_up()
             self._renew_at = time.monotonic()
             return True
         return False
 
-    def _return_windows(self, daemon_epoch: int) -> None:
-        """Hands the windows to a daemon that was started since, before anything else is asked of it."""
+    def _return_windows(self, connection: socket.socket, daemon_epoch: int) -> bool:
+        """Hands the windows to a daemon that was started since, before anything else is said; answers if it has all."""
         if daemon_epoch == self._daemon_epoch:
-            return
+            return True
         try:
             for lease_id, windows in self._owner._windows_held():
                 try:
-                    self._send_windows(lease_id, windows)
+                    if windows:
+                        send(connection, _returned(lease_id, windows), list(windows.values()))
                 finally:
                     for fd in windows.values():
                         os.close(fd)
-            self._daemon_epoch = daemon_epoch
-        except OSError:  # broken again, or no descriptor is left for copies: the next connection begins anew
-            self._hang_up()
-
-    def _send_windows(self, lease_id: str, windows: Mapping[int, int]) -> None:
-        if windows:
-            returned = pb.ReturnWindows(lease_id=lease_id, allotment_indexes=list(windows))
-            send(self._socket, pb.ClientFrame(return_windows=returned), list(windows.values()))
+        except OSError:
+            return False
+        self._daemon_epoch = daemon_epoch
+        return True
 
     # Connecting.
 
@@ -371,10 +357,15 @@ class SessionLink:
             raise refusal_of(answer.fault.detail)
         return answer.session_opened
 
-    def _hang_up(self) -> None:
-        with suppress(OSError):
-            self._socket.shutdown(socket.SHUT_RDWR)
-
     def _wake(self) -> None:
         with suppress(OSError):  # it is closed
             os.eventfd_write(self._wake_fd, 1)
+
+
+def _period_s(ttl_s: float) -> float:
+    """A third of a ttl, less some jitter."""
+    return ttl_s / 3 * random.uniform(0.8, 1.0)
+
+
+def _returned(lease_id: str, windows: Mapping[int, int]) -> pb.ClientFrame:
+    return pb.ClientFrame(return_windows=pb.ReturnWindows(lease_id=lease_id, allotment_indexes=list(windows)))

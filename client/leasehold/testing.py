@@ -22,13 +22,13 @@ from pathlib import Path
 
 from leasehold import calls
 from leasehold.aie.array import ArrayShape, PoolShape
+from leasehold.artifacts.reservable import manifest_of
 from leasehold.card import Card, LeaseInfo, ReservationInfo, card_from, lease_info_from, reservation_info_from
 from leasehold.claims import Claim, Site, site_text
 from leasehold.errors import Invalid, LeaseholdError, Refused, TimedOut, refused
 from leasehold.held_lease import HeldLease
 from leasehold.lease import Lease
 from leasehold.quantity import parse_size
-from leasehold.reservable import manifest_of
 from leasehold.statistics import SiteCounts, count_sites
 from rm.core.card import Card as LedgerCard
 from rm.core.claims import Asker, Wish
@@ -298,7 +298,8 @@ class FakeClient:
             except Refusal as refusal:
                 raise _told(refusal) from refusal
             self._apply(event)
-            lease._grow(self._message(lease_id), self._windows(lease_id))
+            cpus = self._ledger.cards[CardId(lease.card)].spec.core_cpus
+            lease._grow(self._message(lease_id), self._windows(lease_id), cpus)
 
     def _give_back(
         self, lease: Lease, pool: str, ids: Sequence[int], at: Sequence[Site], *, to_pool: bool

@@ -12,6 +12,7 @@ from rm.core import limits
 from rm.core.card import Card
 from rm.core.claims import Asker, Claim, Common, Ids, PlainClaim, Run, Units, Whole, alternatives_of
 from rm.core.errors import InvalidRequest
+from rm.core.mode import check_one_mode
 from rm.core.pool import Pool, amount_text
 from rm.core.reservation import Reservation, check_may_use
 from rm.core.types import PoolName, SiteName, UnitRange, UnitSet, ranges_of
@@ -102,6 +103,7 @@ def check_together(asks: Iterable[Ask]) -> None:
     for ask in asks:
         by_pool.setdefault(ask.claim.pool, []).append(ask)
     for name, same_pool in by_pool.items():
+        check_one_mode(same_pool[0].pool.spec, (site for ask in same_pool for site in ask.sites))
         if len(same_pool) == 1 and not same_pool[0].has_a_site_twice:
             continue
         pool, named = same_pool[0].pool, None
@@ -276,6 +278,8 @@ def _check_capacity(pool: Pool, sites: Sequence[int], bit_count: int) -> None:
 
 def _bits_of_units(claim: Units, pool: Pool) -> int:
     spec, slices = pool.spec, pool.spec.slices_per_unit
+    if isinstance(claim.count, int) and claim.count > 0:  # a Fraction is slow to make
+        return claim.count * slices
     bit_count = Fraction(claim.count) * slices
     if bit_count <= 0:
         raise InvalidRequest(f"pool {spec.name}: at least one unit must be asked, not {claim.count}", pool=spec.name)

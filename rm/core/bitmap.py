@@ -46,6 +46,8 @@ class UnitBitmap:
 
     def has_none(self, units: UnitSet) -> bool:
         """Whether every bit of ``units`` is clear."""
+        if (run := self._only_run(units)) is not None:
+            return self.bits.find(1, run.start, run.stop) < 0
         if units.is_same_everywhere:
             mask = self._site_mask(units.sites)
             return not any(any_and(self.bits[column], mask) for column in self._columns(units.runs[0]))
@@ -55,6 +57,8 @@ class UnitBitmap:
 
     def has_all(self, units: UnitSet) -> bool:
         """Whether every bit of ``units`` is set."""
+        if (run := self._only_run(units)) is not None:
+            return self.bits.find(0, run.start, run.stop) < 0
         if units.is_same_everywhere:
             mask = self._site_mask(units.sites)
             count = mask.count()
@@ -109,6 +113,10 @@ class UnitBitmap:
 
     def fill(self, units: UnitSet, value: int) -> None:
         """Writes ``value`` into every bit of ``units``, whatever it was."""
+        if (run := self._only_run(units)) is not None:
+            assert 0 <= run.start < run.stop <= self.unit_count, f"{run} of {self.unit_count} units"
+            self.bits[run.start : run.stop] = value
+            return
         if units.is_same_everywhere:
             mask = self._site_mask(units.sites)
             for column in self._columns(units.runs[0]):
@@ -118,6 +126,13 @@ class UnitBitmap:
             self.bits[piece] = value
 
     # How units lie in the bits. Bounds are asserted here: a slice of a bitarray clips in silence.
+
+    def _only_run(self, units: UnitSet) -> UnitRange | None:
+        """The one run of ``units``, in a pool of one site: what most claims are."""
+        if self.site_count != 1 or len(units.runs) != 1 or len(units.runs[0]) != 1:
+            return None
+        assert units.sites == (0,), f"sites {units.sites} of 1"
+        return units.runs[0][0]
 
     def _pieces(self, units: UnitSet) -> Iterator[slice]:
         return (self._slice(site, run) for site, runs in units.by_site() for run in runs)

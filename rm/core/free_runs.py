@@ -16,6 +16,8 @@ from bitarray import bitarray
 from rm.core.bitmap import runs_of_clear_bits
 from rm.core.types import UnitRange
 
+_NONE: list[int] = []  # no bin
+
 
 class FreeRuns:
     """The free runs of one map. The owner of the map tells it of every change; it never looks at the map itself."""
@@ -37,13 +39,13 @@ class FreeRuns:
 
     def first_fit(self, unit_count: int, align_count: int = 1) -> int:
         """Lowest start, a multiple of ``align_count``, of ``unit_count`` free units in a row, or -1."""
-        best = -1
-        for size_class in range(unit_count.bit_length(), len(self._bins)):
-            for start in self._bins[size_class]:
+        best, edge = -1, self._edge
+        for starts in self._bins[unit_count.bit_length() :]:
+            for start in starts:
                 if 0 <= best <= start:
                     break
                 aligned = -(-start // align_count) * align_count
-                if aligned + unit_count <= self._edge[start] and not 0 <= best <= aligned:
+                if aligned + unit_count <= edge[start] and not 0 <= best <= aligned:
                     best = aligned
                     break
         return best
@@ -65,19 +67,61 @@ class FreeRuns:
         if run.stop < stop:
             self._add(run.stop, stop)
 
+    def take_first(self, unit_count: int) -> int:
+        """Takes the lowest ``unit_count`` free units in a row and answers where they start; or -1, and takes nothing.
+
+        What ``first_fit`` finds, in one walk: the run that is found stays in its place, a little shorter.
+        """
+        edge, best, its_bin, its_index = self._edge, -1, _NONE, 0
+        for starts in self._bins[unit_count.bit_length() :]:
+            if not starts:
+                continue
+            for index, start in enumerate(starts):
+                if 0 <= best <= start:
+                    break
+                if start + unit_count <= edge[start]:
+                    best, its_bin, its_index = start, starts, index
+                    break
+        if best < 0:
+            return best
+        stop, new = edge.pop(best), best + unit_count
+        if new < stop and self._bins[(stop - new).bit_length()] is its_bin:
+            its_bin[its_index] = new
+            edge[new] = stop
+            edge[-stop] = new
+            return best
+        del its_bin[its_index]
+        del edge[-stop]
+        if new < stop:
+            self._add(new, stop)
+        return best
+
     def give(self, run: UnitRange) -> None:
         """Notes that ``run``, all of it taken, is free, and joins it with its neighbours."""
-        assert 0 <= run.start < run.stop <= self._unit_count, f"{run} of {self._unit_count} units"
-        start, stop = run.start, run.stop
-        left = self._edge.get(-start) if start else None
+        self.give_back(run.start, stop=run.stop)
+
+    def give_back(self, start: int, *, stop: int) -> None:
+        """As ``give``, for who has the two ends of a run and is in a hurry."""
+        assert 0 <= start < stop <= self._unit_count, f"{start} to {stop} of {self._unit_count} units"
+        edge = self._edge
+        left = edge.get(-start) if start else None
         if left is not None:
             self._drop(left, start)
             start = left
-        right = self._edge.get(stop)
-        if right is not None:
-            self._drop(stop, right)
-            stop = right
-        self._add(start, stop)
+        right = edge.pop(stop, -1)  # the run behind it, if there is one, begins earlier from now on
+        if right < 0:
+            self._add(start, stop)
+            return
+        edge[start] = right
+        edge[-right] = start
+        starts = self._bins[(right - stop).bit_length()]
+        longer = self._bins[(right - start).bit_length()]
+        at = bisect_left(starts, stop)
+        if starts is longer:
+            starts[at] = start
+        else:
+            del starts[at]
+            insort(longer, start)
 
     def _run_around(self, run: UnitRange) -> tuple[int, int]:
         """The free run that holds all of ``run``: looked up at its ends, else found in the bins."""

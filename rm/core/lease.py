@@ -51,7 +51,7 @@ class Lease:
     @property
     def pools(self) -> frozenset[PoolName]:
         """Pools that it has units of."""
-        return frozenset(allotment.pool for allotment in self.allotments if allotment.units.unit_count)
+        return frozenset(allotment.pool for allotment in self.allotments if allotment.units.sites)
 
     def text(self) -> str:
         """One phrase for people: who holds it."""

@@ -16,6 +16,7 @@ EXTENTS_PER_CLAIM_MAX = 16
 LABEL_CHARS_MAX = 128
 COMMAND_CHARS_MAX = 256
 WAIT_NS_MAX = 24 * 3600 * NS_PER_S
+OPERATIONS_PER_BATCH_MAX = 256  # about 10 ms in which the daemon hears nobody else
 
 # What a lease may live without a keepalive.
 TTL_NS_DEFAULT = 10 * NS_PER_S
@@ -67,9 +68,11 @@ EVENTS_PER_BATCH_MAX = 4_096
 CONNECTIONS_MAX = 4_096
 CONNECTIONS_PER_UID_MAX = 2_560  # no one user takes the places of all the others; its sessions, and some to greet
 FRAMES_PER_TURN_MAX = 16  # of one connection, before the others have their turn
-FRAME_BYTES_MAX = 65_536
+FRAME_BYTES_MAX = 65_536  # of a connection that has no session yet; one that has may send MESSAGE_BYTES_MAX
+LARGE_FRAMES_MAX = 64  # larger than that, and on their way at one time: what has come of them is kept
 FRAMES_QUEUED_BYTES_MAX = 1 << 20  # a reader slower than this is closed
 FRAMES_UNANSWERED_MAX = 256  # that wait for the disk; a client that asks for more is heard when one is answered
+CALLS_WAITING_MAX = WAITERS_PER_SESSION_MAX + FRAMES_UNANSWERED_MAX  # the same with those that wait for units, or watch
 DESCRIPTORS_PER_FRAME_MAX = 64  # the kernel's own limit is 253
 DESCRIPTORS_QUEUED_MAX = 256  # copies held for a reader that is slow; one with more is closed
 WINDOWS_PER_LEASE_MAX = DESCRIPTORS_PER_FRAME_MAX  # so that one answer has them all

@@ -18,6 +18,7 @@ from rm.core.conflict import FindHolders, held_by, unit_held
 from rm.core.errors import Facts, InvalidRequest, NotNow, NotOwner, PoolExhausted, UnitHeld
 from rm.core.fit import fit_common, fit_run, fit_units
 from rm.core.free_runs import FreeRuns
+from rm.core.mode import check_mode_free
 from rm.core.pool import Pool, amount_text
 from rm.core.reservation import Reservation
 from rm.core.types import PoolName, UnitSet
@@ -123,6 +124,8 @@ class _Placer:
     # Where a claim goes.
 
     def _place(self, ask: Ask) -> UnitSet:
+        if not self._to_reserve:
+            check_mode_free(self._card, ask.pool, ask.sites[0], self._find_holders)
         if ask.units is not None:
             return self._place_exactly(ask.pool, ask.units)
         blocked, free_runs = self._view(ask)

@@ -12,7 +12,7 @@ from rm.core.ledger import Ledger
 from rm.core.snapshot import take
 from rm.core.types import LeaseId
 from rm.service.clock import Clock
-from rm.service.event_log import EventLog, describe
+from rm.service.event_log import EventLog, is_told
 from rm.store.store import Store
 
 
@@ -52,9 +52,8 @@ class Commits:
             self._ends_untold.add(event.lease_id)
             self.when_synced(partial(self._ends_untold.discard, event.lease_id))
         lease = event.lease if isinstance(event, Granted) else before
-        happening = describe(event, lease, revision=revision, wall_ns=self._clock.wall_ns())
-        if happening is not None:
-            self.when_synced(partial(self._log.add, happening))
+        if is_told(event):
+            self.when_synced(partial(self._log.note, event, lease, revision, self._clock.wall_ns()))
         if self._store.wants_snapshot:
             self._store.put_snapshot(take(self._ledger))
 

@@ -5,27 +5,37 @@ the others: reads never block, a silent or slow client is closed, one that does 
 either, and garbage costs only the connection that sent it.
 """
 
+import array
 import asyncio
 import os
 import socket
 import struct
 from collections import deque
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 
 import structlog
 from google.protobuf.message import DecodeError
 
 from rm.core import limits
-from rm.core.errors import CardFailed, InvalidRequest, Refusal
+from rm.core.errors import CardFailed, InvalidRequest, QuotaExceeded, Refusal
 from rm.core.types import NS_PER_S
+from rm.service.eager import EagerTask
+from rm.service.outbox import Outbox, TooSlow, close_all
 from rm.service.sessions import Peer, Session
 from rm.service.status import detail_of
 from rmapi.v1 import session_pb2 as pb
 
 _LENGTH = struct.Struct(">I")
-_FRAME_OVERHEAD_BYTES = 150  # what keeping a frame costs besides its bytes
+_CUT_OFF, _CLOSE_ON_EXEC = int(socket.MSG_CTRUNC), int(socket.MSG_CMSG_CLOEXEC)  # enums are slow to reckon with
+_ANCILLARY_BYTES = socket.CMSG_SPACE(limits.DESCRIPTORS_PER_FRAME_MAX * array.array("i").itemsize)
 _log = structlog.get_logger(__name__)
+
+
+class LargeFrames:
+    """How many frames that are larger than FRAME_BYTES_MAX are on their way, over all connections."""
+
+    def __init__(self) -> None:
+        self.count = 0
 
 
 class Connection:
@@ -38,6 +48,7 @@ class Connection:
         *,
         on_frame: "Callable[[Connection, pb.ClientFrame, list[int]], None]",
         on_closed: "Callable[[Connection], None]",
+        large_frames: LargeFrames,
     ) -> None:
         """Takes over the socket and the peer's pidfd.
 
@@ -46,16 +57,19 @@ class Connection:
         """
         self.peer = peer
         self.session: Session | None = None
+        self.is_guest = False  # it was greeted, and has no session
+        self.calls: dict[EagerTask, int] = {}  # that wait, each with its correlation id
+        self._large_frames = large_frames
+        self._is_large = False  # the frame that has begun
         self._socket = connection
         self._on_frame, self._on_closed = on_frame, on_closed
         self._received = bytearray()
         self._descriptors: deque[int] = deque()
-        self._queued: deque[tuple[bytes, Sequence[int]]] = deque()
-        self._queued_bytes = self._queued_descriptor_count = 0
-        self._unanswered_count = 0
+        self.outbox = Outbox(connection, on_broken=self.close, on_full=self._on_full, on_room=self._on_room)
+        self._unanswered_count = self._waiting_count = 0
         self._is_on_hold = self._closes_when_sent = self._is_listening = self._is_taking_later = False
-        self.windows_turn = asyncio.Lock()
-        self._descriptors_read = asyncio.Event()
+        self._is_taking = self._is_sending_later = self._is_closed = False
+        self.windows_turn, self.reading_turn = asyncio.Lock(), asyncio.Lock()
         self._loop = asyncio.get_running_loop()
         self._listen()
         self._handshake = self._loop.call_later(limits.HANDSHAKE_NS_MAX / NS_PER_S, self.close)
@@ -64,6 +78,11 @@ class Connection:
     def greeted(self, session: Session) -> None:
         """Belongs to ``session`` from now on, and may stay silent."""
         self.session = session
+        self._handshake.cancel()
+
+    def visited(self) -> None:
+        """Has no session, reads only, and may stay silent."""
+        self.is_guest = True
         self._handshake.cancel()
 
     def hold(self) -> None:
@@ -79,37 +98,46 @@ class Connection:
     @property
     def is_open(self) -> bool:
         """Whether it was not closed yet."""
-        return self._socket.fileno() >= 0
+        return not self._is_closed
 
-    def asked(self) -> None:
-        """Owes an answer that comes later; one that owes too many hears no further frame."""
-        self._unanswered_count += 1
+    def asked(self, *, is_waiting: bool = False) -> None:
+        """Owes an answer that comes later; one that owes too many hears no further frame.
 
-    def answered(self) -> None:
-        """Has given an answer that was owed."""
-        self._unanswered_count -= 1
+        One that ``is_waiting``, for units or for events, may come very late: of these it may owe many more.
+        """
+        if is_waiting:
+            self._waiting_count += 1
+        else:
+            self._unanswered_count += 1
+
+    def answered(self, *, is_waiting: bool = False) -> None:
+        """Has given an answer that was owed, or owes it no longer."""
+        if is_waiting:
+            self._waiting_count -= 1
+        else:
+            self._unanswered_count -= 1
         self._take_frames()
 
     # Bytes in.
 
     def _on_readable(self) -> None:
         try:
-            chunk, descriptors, flags, _ = socket.recv_fds(
-                self._socket, limits.FRAME_BYTES_MAX, limits.DESCRIPTORS_PER_FRAME_MAX, socket.MSG_CMSG_CLOEXEC
-            )
+            chunk, ancillary, flags, _ = self._socket.recvmsg(limits.FRAME_BYTES_MAX, _ANCILLARY_BYTES, _CLOSE_ON_EXEC)
         except BlockingIOError:
             return
         except OSError:
             self.close()
             return
-        self._descriptors.extend(descriptors)
+        descriptors = _descriptors_in(ancillary) if ancillary else ()
+        if descriptors:
+            self._descriptors.extend(descriptors)
         if not chunk:
             self.close()
             return
         if self._closes_when_sent:  # it was refused: what it says now is not kept
             self._drop_descriptors()
             return
-        if flags & socket.MSG_CTRUNC or len(self._descriptors) > limits.DESCRIPTORS_PER_FRAME_MAX:
+        if flags & _CUT_OFF or len(self._descriptors) > limits.DESCRIPTORS_PER_FRAME_MAX:
             self.refuse_and_close(CardFailed("this host has no room for so many descriptors at once"))
             return
         self._received += chunk
@@ -130,34 +158,55 @@ class Connection:
     @property
     def _may_take(self) -> bool:
         """Whether it is open, is owed few answers, and has read what it was sent: else it is heard when that is so."""
-        is_heard = self.is_open and not self._closes_when_sent and not self._is_on_hold
-        owes_little = self._unanswered_count < limits.FRAMES_UNANSWERED_MAX
-        has_read = not self._queued_descriptor_count and self._queued_bytes <= limits.FRAME_BYTES_MAX
-        return is_heard and owes_little and has_read
+        return (
+            not (self._is_closed or self._closes_when_sent or self._is_on_hold)
+            and self._unanswered_count < limits.FRAMES_UNANSWERED_MAX
+            and self._unanswered_count + self._waiting_count < limits.CALLS_WAITING_MAX
+            and self.outbox.is_read
+        )
 
     def _take_frames(self) -> None:
         """Takes what has come, a few frames a turn of the loop: the others have their turns between."""
-        if self._is_taking_later:
+        if self._is_taking_later or self._is_taking:
             return
+        self._is_taking = True
         try:
-            for _ in range(limits.FRAMES_PER_TURN_MAX):
-                if not self._may_take or not (frame := self._next_frame()):
-                    break
-                self._await_rest(is_begun=False)
-                self._on_frame(self, frame, self._descriptors_of(frame))
-            else:
-                self._take_later()
-                return
-            if not self.is_open:  # an answer could not be sent
-                return
-            self._await_rest(is_begun=bool(self._received or self._descriptors))
-            if self._may_take:
-                if self._descriptors and not self._received:
-                    raise InvalidRequest("these descriptors belong to no frame")
-                self._listen()
+            self._take_some()
         except (Refusal, DecodeError) as fault:
             refusal = fault if isinstance(fault, Refusal) else InvalidRequest("these bytes are no frame")
             self.refuse_and_close(refusal)
+        finally:
+            self._is_taking = False
+            self._send_answers()
+
+    def _send_answers(self) -> None:
+        """Sends all that was answered in this turn; what was not heard for want of that is heard in the next."""
+        if self.outbox:
+            self._flush()
+            has_more = bool(self._received) or not self._is_listening
+            if has_more and not self._is_taking_later and self._may_take:
+                self._take_later()
+
+    def _take_some(self) -> None:
+        for _ in range(limits.FRAMES_PER_TURN_MAX):
+            if not self._may_take or not (frame := self._next_frame()):
+                break
+            if self._rest is not None:
+                self._await_rest(is_begun=False)
+            count = len(frame.return_windows.allotment_indexes) if frame.HasField("return_windows") else 0
+            self._on_frame(self, frame, self._take_descriptors(count) if count else [])
+        else:
+            self._take_later()
+            return
+        if self._is_closed:  # an answer could not be sent
+            return
+        if self._is_listening and not self._received and not self._descriptors:
+            return  # all is said, and more may come
+        self._await_rest(is_begun=bool(self._received or self._descriptors))
+        if self._may_take:
+            if self._descriptors and not self._received:
+                raise InvalidRequest("these descriptors belong to no frame")
+            self._listen()
 
     def _take_later(self) -> None:
         if self.is_open:
@@ -188,16 +237,31 @@ class Connection:
         if len(self._received) < _LENGTH.size:
             return None
         (length,) = _LENGTH.unpack_from(self._received)
-        if not 1 <= length <= limits.FRAME_BYTES_MAX:
-            raise InvalidRequest(f"a frame has 1 to {limits.FRAME_BYTES_MAX} bytes, not {length}", length=length)
-        if len(self._received) < _LENGTH.size + length:
+        most = limits.FRAME_BYTES_MAX if self.session is None else limits.MESSAGE_BYTES_MAX
+        if not 1 <= length <= most:
+            raise InvalidRequest(f"a frame has 1 to {most} bytes, not {length}", length=length)
+        end = _LENGTH.size + length
+        if len(self._received) < end:
+            if length > limits.FRAME_BYTES_MAX and not self._is_large:
+                self._begin_large()
             return None
-        frame = pb.ClientFrame.FromString(bytes(self._received[_LENGTH.size : _LENGTH.size + length]))
-        del self._received[: _LENGTH.size + length]
+        if self._is_large:
+            self._end_large()
+        frame = pb.ClientFrame.FromString(bytes(self._received[_LENGTH.size : end]))
+        del self._received[:end]
         return frame
 
-    def _descriptors_of(self, frame: pb.ClientFrame) -> list[int]:
-        count = len(frame.return_windows.allotment_indexes)
+    def _begin_large(self) -> None:
+        if self._large_frames.count >= limits.LARGE_FRAMES_MAX:
+            raise QuotaExceeded(f"{limits.LARGE_FRAMES_MAX} large requests are on their way, the most there may be")
+        self._is_large = True
+        self._large_frames.count += 1
+
+    def _end_large(self) -> None:
+        self._is_large = False
+        self._large_frames.count -= 1
+
+    def _take_descriptors(self, count: int) -> list[int]:
         if count > len(self._descriptors):
             raise InvalidRequest(f"{count} windows are returned, and {len(self._descriptors)} descriptors came")
         return [self._descriptors.popleft() for _ in range(count)]
@@ -213,61 +277,43 @@ class Connection:
         if not self.is_open:
             return
         body = frame.SerializeToString()
-        owned = _own_copies(descriptors)
-        self._queued.append((_LENGTH.pack(len(body)) + body, owned))
-        self._queued_bytes += _LENGTH.size + len(body) + _FRAME_OVERHEAD_BYTES
-        self._queued_descriptor_count += len(owned)
-        too_many = self._queued_descriptor_count > limits.DESCRIPTORS_QUEUED_MAX
-        if too_many or self._queued_bytes > limits.FRAMES_QUEUED_BYTES_MAX:
+        try:
+            self.outbox.put(_LENGTH.pack(len(body)) + body, descriptors)
+        except TooSlow:
             _log.warning("client reads too slowly", pid=self.peer.pid)
             self.close()
             return
-        self._flush()
-
-    async def descriptors_read(self) -> None:
-        """Returns once the client has read all descriptors that were sent to it, or the connection is closed."""
-        while self.is_open and self._queued_descriptor_count:
-            self._descriptors_read.clear()
-            await self._descriptors_read.wait()
+        if self._is_taking:
+            return  # it goes with the answers to the other frames of this turn
+        if len(self.calls) <= 1:
+            self._flush()
+        elif not self._is_sending_later:  # a commit that answers one call may answer the others too
+            self._is_sending_later = True
+            self._loop.call_soon(self._send_later)
 
     def fault(self, correlation_id: int, refusal: Refusal) -> None:
         """Tells why a frame was refused."""
         self.send(pb.ServerFrame(correlation_id=correlation_id, fault=pb.Fault(detail=detail_of(refusal))))
 
-    def _on_writable(self) -> None:
+    def _send_later(self) -> None:
+        self._is_sending_later = False
         self._flush()
-        if self._may_take:  # listens again, first to what had come before
-            self._take_frames()
 
     def _flush(self) -> None:
-        while self._queued:
-            data, descriptors = self._queued.popleft()
-            try:
-                sent = (
-                    socket.send_fds(self._socket, [data], list(descriptors)) if descriptors else self._socket.send(data)
-                )
-            except BlockingIOError:
-                self._queued.appendleft((data, descriptors))
-                if not self._may_take:
-                    self._listen(False)
-                self._loop.add_writer(self._socket, self._on_writable)
-                return
-            except OSError:
-                self._queued.appendleft((data, descriptors))
-                self.close()
-                return
-            close_all(descriptors)
-            self._queued_descriptor_count -= len(descriptors)
-            self._descriptors_read.set()
-            self._queued_bytes -= sent
-            if sent < len(data):
-                self._queued.appendleft((data[sent:], ()))
-            else:
-                self._queued_bytes -= _FRAME_OVERHEAD_BYTES
-        assert not self._queued_bytes, f"{self._queued_bytes} bytes of no frame are counted as queued"
-        self._loop.remove_writer(self._socket)
-        if self._closes_when_sent:
+        if self.is_open:
+            self.outbox.flush()
+        if self._closes_when_sent and not self.outbox:
             self.close()
+
+    def _on_room(self) -> None:
+        if self._closes_when_sent and not self.outbox:
+            self.close()
+        elif self._may_take:  # listens again, first to what had come before
+            self._take_frames()
+
+    def _on_full(self) -> None:
+        if not self._may_take:
+            self._listen(False)
 
     # The end.
 
@@ -280,7 +326,7 @@ class Connection:
     def close_when_sent(self) -> None:
         """Closes once the last word is read, or not read in time; what the client says until then is not kept."""
         self._closes_when_sent = True
-        if not self._queued:
+        if not self.outbox:
             self.close()
             return
         self._listen(False)
@@ -294,13 +340,12 @@ class Connection:
         self._handshake.cancel()
         self._await_rest(is_begun=False)
         self._listen(False)
-        self._loop.remove_writer(self._socket)
+        self._is_closed = True
+        self.outbox.drop()
         self._socket.close()
         os.close(self.peer.pidfd)
-        for _, descriptors in self._queued:
-            close_all(descriptors)
-        self._queued.clear()
-        self._descriptors_read.set()
+        if self._is_large:
+            self._end_large()
         self._drop_descriptors()
         self._on_closed(self)
 
@@ -309,20 +354,10 @@ class Connection:
         self._descriptors.clear()
 
 
-def _own_copies(descriptors: Sequence[int]) -> list[int]:
-    """Copies of descriptors: the lease may end before they are sent."""
-    owned: list[int] = []
-    try:
-        for fd in descriptors:
-            owned.append(os.dup(fd))  # noqa: PERF401 - what was made before a fault must be closed
-    except OSError as fault:
-        close_all(owned)
-        raise CardFailed(f"the windows cannot be handed over: {fault.strerror}") from fault
-    return owned
-
-
-def close_all(descriptors: Sequence[int]) -> None:
-    """Closes descriptors, whatever becomes of each."""
-    for fd in descriptors:
-        with suppress(OSError):
-            os.close(fd)
+def _descriptors_in(ancillary: Sequence[tuple[int, int, bytes]]) -> list[int]:
+    """The descriptors that came with some bytes."""
+    received = array.array("i")
+    for level, kind, data in ancillary:
+        if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
+            received.frombytes(data[: len(data) - len(data) % received.itemsize])
+    return list(received)

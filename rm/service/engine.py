@@ -300,7 +300,7 @@ class Engine:
         windows = self.backend.prepare(lease.id, lease.card, lease.allotments, first_index=0)
         lease = replace(lease, windows=windows) if windows else lease
         self._coming.add(lease.id)
-        self.commits.commit(replace(event, lease=lease, deadline_ns=None))
+        self.commits.commit(Granted(lease, event.request, None))
         self.commits.when_synced(partial(self._begin_clock, lease))
         return lease
 

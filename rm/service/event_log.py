@@ -2,7 +2,9 @@
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 from rm.core import events, limits
@@ -37,6 +39,14 @@ class Happening:
     card: str = ""
     cause: str = ""
     holder: Holder | None = None
+
+
+_UNTOLD = (events.SessionOpened, events.SessionForgotten, events.RequestForgone, events.WindowsRemade, events.Renewed)
+
+
+def is_told(event: events.Event) -> bool:
+    """Whether somebody may watch for events of this kind."""
+    return not isinstance(event, _UNTOLD)
 
 
 def describe(event: events.Event, lease: Lease | None, *, revision: int, wall_ns: int) -> Happening | None:
@@ -123,7 +133,7 @@ class EventLog:
     """The latest events, and the watchers."""
 
     def __init__(self) -> None:
-        self._past: deque[Happening] = deque(maxlen=limits.EVENTS_REMEMBERED)
+        self._past: deque[Happening | Callable[[], Happening | None]] = deque(maxlen=limits.EVENTS_REMEMBERED)
         self._watchers: set[Watcher] = set()
         self._is_closed = False
 
@@ -133,9 +143,19 @@ class EventLog:
         for watcher in self._watchers:
             watcher.tell(happening)
 
+    def note(self, event: events.Event, lease: Lease | None, revision: int, wall_ns: int) -> None:
+        """As ``add``, of an event that is put into words when somebody asks for it; see ``describe``."""
+        words = partial(describe, event, lease, revision=revision, wall_ns=wall_ns)
+        self._past.append(words)
+        if self._watchers and (happening := words()) is not None:
+            for watcher in self._watchers:
+                watcher.tell(happening)
+
     def past(self, count: int) -> list[Happening]:
         """The latest ``count`` events, oldest first."""
-        return list(self._past)[-count:] if count else []
+        latest = list(self._past)[-count:] if count else []
+        told = [one if isinstance(one, Happening) else one() for one in latest]
+        return [one for one in told if one is not None]
 
     def watch(self) -> Watcher:
         """Adds a watcher, who hears of everything from now on.

@@ -1,9 +1,11 @@
-"""Requests that come through both doors, gRPC and the session socket: each is carried out in one place."""
+"""What requests mean to the engine, and the two that the session socket has always carried."""
 
 import hashlib
 
+from rm.core import limits
 from rm.core.claims import Asker
 from rm.core.errors import InvalidRequest
+from rm.core.events import Request
 from rm.core.reserving import ReserveWish
 from rm.core.types import CardId, LeaseId, SessionId
 from rm.service import convert
@@ -55,3 +57,29 @@ def reserve_wish(request: pb.ReserveRequest, asker: Asker) -> ReserveWish:
         is_shared=request.shared,
         replaces=request.replace,
     )
+
+
+def request_of(asker: Asker, message: pb.ExtendRequest | pb.GiveBackRequest) -> Request:
+    """A request that changes a lease, as it is remembered.
+
+    Raises:
+        InvalidRequest: its id is none.
+    """
+    return Request(asker.session, convert.request_id_from(message.request_id), fingerprint(message))
+
+
+def fingerprint(message: pb.AcquireRequest | pb.ExtendRequest | pb.GiveBackRequest) -> bytes:
+    """Stands for the parameters of a request, but for how long it waits: a client that asks again waits less."""
+    if isinstance(message, pb.AcquireRequest) and message.HasField("wait_duration"):
+        bare = pb.AcquireRequest()
+        bare.CopyFrom(message)
+        bare.ClearField("wait_duration")
+        message = bare
+    return hashlib.blake2b(message.SerializeToString(deterministic=True), digest_size=16).digest()
+
+
+def ttl_ns(request: pb.AcquireRequest) -> int | None:
+    """The ttl that a request asks for; None where no keepalive is expected."""
+    if not request.HasField("ttl_duration"):
+        return limits.TTL_NS_DEFAULT
+    return convert.duration_ns(request.ttl_duration) or None

@@ -14,14 +14,14 @@ from grpc_reflection.v1alpha import reflection
 from rm.core import limits
 from rm.core.lease import Lease
 from rm.devices.host import boot_id
+from rm.service.calls import Calls
 from rm.service.engine import Engine
+from rm.service.methods import Methods
 from rm.service.restart import resume
-from rm.service.servicer import Servicer
+from rm.service.servicer import SERVICE, Servicer
 from rm.service.session_socket import SessionSocket
 from rm.service.sessions import Session, Sessions
 from rm.service.timer import Timer
-from rmapi.v1 import resource_manager_pb2 as pb
-from rmapi.v1 import resource_manager_pb2_grpc as pb_grpc
 
 GRPC_SOCKET = "rm.sock"
 SESSION_SOCKET = "session.sock"
@@ -68,10 +68,9 @@ class Server:
         self._engine = engine
         self._keep_system_units = keep_system_units
         self._sessions = Sessions(self._on_death, admin_uids=admin_uids, ids_need_reserved=ids_need_reserved)
-        self._session_socket = SessionSocket(engine, self._sessions)
-        self._servicer = Servicer(
-            engine, self._sessions, is_connected=self._session_socket.is_connected, pid=os.getpid()
-        )
+        methods = Methods.of(engine, self._sessions)
+        self._session_socket = SessionSocket(engine, self._sessions, Calls(methods))
+        self._servicer = Servicer(methods, self._sessions)
         self._kills_to_fence = kills_to_fence
         engine.news.out_of_reach = self._on_out_of_reach
         self._health = health.aio.HealthServicer()
@@ -97,10 +96,9 @@ class Server:
         await self._engine.synced()
         _log.info("resumed", **asdict(resumed))
         server = grpc.aio.server(options=SERVER_OPTIONS)
-        pb_grpc.add_ResourceManagerServiceServicer_to_server(self._servicer, server)
+        server.add_generic_rpc_handlers((self._servicer.handler(),))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
-        service = pb.DESCRIPTOR.services_by_name["ResourceManagerService"].full_name
-        reflection.enable_server_reflection((service, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
+        reflection.enable_server_reflection((SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
         server.add_insecure_port(f"unix:{grpc_path}")
         self._session_socket.listen(session_path)
         for path in (grpc_path, session_path):
@@ -108,7 +106,7 @@ class Server:
             path.chmod(socket_mode)
         await server.start()
         self._grpc = server
-        for name in ("", service):
+        for name in ("", SERVICE):
             await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
         self._timer.start()
 

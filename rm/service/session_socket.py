@@ -12,10 +12,13 @@ from rm.core import limits
 from rm.core.errors import CardFailed, InvalidRequest, Refusal, SessionUnknown
 from rm.core.lease import Lease, WindowMark
 from rm.core.types import LeaseId, SessionId
-from rm.service import convert, requests
-from rm.service.connection import Connection, close_all
+from rm.service import convert
+from rm.service.calls import METHODS, Calls
+from rm.service.connection import Connection, LargeFrames
 from rm.service.engine import Engine
-from rm.service.sessions import Session, Sessions, count, peer_of
+from rm.service.methods import NOBODY
+from rm.service.outbox import close_all
+from rm.service.sessions import Peer, Session, Sessions, count, peer_of
 from rmapi.v1 import session_pb2 as pb
 
 PROTOCOL_VERSION = 1
@@ -26,9 +29,11 @@ _log = structlog.get_logger(__name__)
 class SessionSocket:
     """Listens, keeps the connections, and answers their frames."""
 
-    def __init__(self, engine: Engine, sessions: Sessions) -> None:
+    def __init__(self, engine: Engine, sessions: Sessions, calls: Calls) -> None:
         self.engine = engine
         self.sessions = sessions
+        self._calls = calls
+        self._large_frames = LargeFrames()
         self._listener: socket.socket | None = None
         self._connections: set[Connection] = set()
         self._count_by_uid: dict[int, int] = {}
@@ -53,10 +58,6 @@ class SessionSocket:
             self._listener.close()
         for connection in list(self._connections):
             connection.close()
-
-    def is_connected(self, session: SessionId) -> bool:
-        """Whether a session can be told anything now."""
-        return session in self._by_session
 
     # Connections.
 
@@ -86,7 +87,11 @@ class SessionSocket:
             os.close(peer.pidfd)
             return
         count(self._count_by_uid, peer.uid, 1)
-        self._connections.add(Connection(accepted, peer, on_frame=self._take, on_closed=self._forget))
+        self._connections.add(self.connection_of(accepted, peer))
+
+    def connection_of(self, accepted: socket.socket, peer: Peer) -> Connection:
+        """The connection over a socket of the process ``peer``."""
+        return Connection(accepted, peer, on_frame=self._take, on_closed=self._forget, large_frames=self._large_frames)
 
     def _accept_again(self) -> None:
         if self._listener is not None and self._listener.fileno() >= 0:
@@ -96,6 +101,7 @@ class SessionSocket:
         """Notes which connection a session is reached by; an older one is closed."""
         older = self._by_session.get(session.id)
         self._by_session[session.id] = connection
+        self.sessions.connected.add(session.id)
         if older is not None and older is not connection:
             older.close()
 
@@ -106,25 +112,38 @@ class SessionSocket:
         session = connection.session
         if session is not None and self._by_session.get(session.id) is connection:
             del self._by_session[session.id]
+            self.sessions.connected.discard(session.id)
+        self._calls.forget(connection)
 
     # Frames in.
 
     def _take(self, connection: Connection, frame: pb.ClientFrame, descriptors: list[int]) -> None:
-        session = connection.session
-        if session is None:
+        session, kind = connection.session, frame.WhichOneof("body")
+        if session is None and not connection.is_guest:
             close_all(descriptors)
             self._greet(connection, frame)
-            return
+        elif kind in METHODS:
+            asker = NOBODY if session is None else self.sessions.asker(session)
+            self._calls.begin(connection, frame, kind, asker)
+        elif kind == "cancel":
+            self._calls.cancel(connection, frame.cancel.called_id)
+        else:
+            self._take_of_session(connection, frame, kind, descriptors)
+
+    def _take_of_session(
+        self, connection: Connection, frame: pb.ClientFrame, kind: str | None, descriptors: list[int]
+    ) -> None:
+        """What only this door has."""
+        session = connection.session
         try:
-            match frame.WhichOneof("body"):
-                case "keep_alive":
-                    self._keep_alive(connection, frame, session)
+            if session is None:
+                close_all(descriptors)
+                raise SessionUnknown("this connection has no session; open one first")
+            match kind:
                 case "fetch_windows":
                     self._later(connection, frame, self._send_windows(connection, frame, session))
                 case "return_windows":
                     self._take_windows(connection, frame, session, descriptors)
-                case "release":
-                    self._later(connection, frame, self._release(connection, frame, session))
                 case "close_session":
                     self._later(connection, frame, self._close_session(connection, frame, session))
                 case _:
@@ -134,12 +153,16 @@ class SessionSocket:
 
     def _greet(self, connection: Connection, frame: pb.ClientFrame) -> None:
         kind = frame.WhichOneof("body")
-        version = frame.open_session.protocol_version or frame.attach_session.protocol_version
-        if kind not in {"open_session", "attach_session"}:
-            raise InvalidRequest("the first frame must open or attach a session")
+        if kind not in {"open_session", "attach_session", "visit"}:
+            raise InvalidRequest("the first frame must open or attach a session, or visit")
+        version = getattr(frame, kind).protocol_version
         if version != PROTOCOL_VERSION:
             text = f"this daemon speaks version {PROTOCOL_VERSION} of the session frames, the client {version}"
             raise InvalidRequest(text, version=version)
+        if kind == "visit":
+            connection.visited()
+            connection.send(pb.ServerFrame(correlation_id=frame.correlation_id, visited=pb.Visited()))
+            return
         if kind == "attach_session":
             asked = frame.attach_session
             try:
@@ -178,10 +201,6 @@ class SessionSocket:
             daemon_epoch=self.engine.ledger.epoch,
         )
         connection.send(pb.ServerFrame(correlation_id=frame.correlation_id, session_opened=opened))
-
-    def _keep_alive(self, connection: Connection, frame: pb.ClientFrame, session: Session) -> None:
-        answer = requests.keep_alive(self.engine, session.id, frame.keep_alive)
-        connection.send(pb.ServerFrame(correlation_id=frame.correlation_id, keep_alive=answer))
 
     def _take_windows(
         self, connection: Connection, frame: pb.ClientFrame, session: Session, descriptors: list[int]
@@ -229,11 +248,7 @@ class SessionSocket:
             answer = pb.Windows(windows=[_window_to(window.mark, lease.id) for window in windows])
             descriptors = [window.fd for window in windows]
             connection.send(pb.ServerFrame(correlation_id=frame.correlation_id, windows=answer), descriptors)
-            await connection.descriptors_read()
-
-    async def _release(self, connection: Connection, frame: pb.ClientFrame, session: Session) -> None:
-        answer = await requests.release(self.engine, self.sessions.asker(session), frame.release)
-        connection.send(pb.ServerFrame(correlation_id=frame.correlation_id, release=answer))
+            await connection.outbox.all_read()
 
     async def _close_session(self, connection: Connection, frame: pb.ClientFrame, session: Session) -> None:
         self.sessions.close(session)

@@ -80,6 +80,7 @@ class Session:
     peer: Peer
     command: str
     process_key: ProcessKey
+    asker: Asker | None = None  # made when it first asks for something
     secret: str = ""  # known to the daemon that opened it, as long as that lives
 
     def record(self) -> SessionRecord:
@@ -106,6 +107,8 @@ class Sessions:
         admin_uids: frozenset[int] = frozenset(),
         ids_need_reserved: bool = False,
     ) -> None:
+        self.connected: set[SessionId] = set()
+        """Those that can be told anything now."""
         self._by_id: dict[str, Session] = {}
         self._count_by_process: dict[ProcessKey, int] = {}
         self._count_by_uid: dict[int, int] = {}
@@ -193,13 +196,16 @@ class Sessions:
         if not is_same:
             text = f"session {session.id} belongs to pid {session.peer.pid}, not to pid {peer.pid}"
             raise NotOwner(text, pid=session.peer.pid)
-        session.command = command_of(peer.pid)
+        session.command, session.asker = command_of(peer.pid), None
         return session
 
     def asker(self, session: Session) -> Asker:
         """A session as the core knows it."""
-        holder = Holder(session.peer.pid, session.peer.uid, session.command)
-        return Asker(session.id, holder, session.peer.uid in self._admin_uids, self._ids_need_reserved)
+        if session.asker is None:
+            holder = Holder(session.peer.pid, session.peer.uid, session.command)
+            is_admin = session.peer.uid in self._admin_uids
+            session.asker = Asker(session.id, holder, is_admin, self._ids_need_reserved)
+        return session.asker
 
     def get(self, session_id: SessionId) -> Session | None:
         """The open session of this id."""

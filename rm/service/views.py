@@ -1,6 +1,6 @@
 """The books as messages for people and clients: leases with their use, cards with their pools, what needs attention."""
 
-from collections.abc import Callable, Set
+from collections.abc import Set
 from itertools import islice
 
 from rm.core import limits
@@ -16,12 +16,12 @@ from rmapi.v1 import types_pb2
 
 
 class Views:
-    """What is told of the books. ``is_connected`` tells whether a session's process can be reached."""
+    """What is told of the books. ``connected`` are the sessions whose process can be reached now."""
 
-    def __init__(self, engine: Engine, is_connected: Callable[[SessionId], bool]) -> None:
+    def __init__(self, engine: Engine, connected: Set[SessionId]) -> None:
         self._engine = engine
         self._ledger = engine.ledger
-        self._is_connected = is_connected
+        self._connected = connected
 
     def lease(self, lease: Lease, *, with_use: bool = False) -> types_pb2.Lease:
         """A lease; ``with_use`` also what costs a look at the world: memory touched, the holder's command and state."""
@@ -89,7 +89,7 @@ class Views:
     def _state(self, lease: Lease) -> tuple[types_pb2.Lease.State, str]:
         if revocation := self._ledger.revoking.get(lease.id):
             return types_pb2.Lease.STATE_REVOKING, revocation.cause
-        is_quiet = lease.ttl_ns is not None and not self._is_connected(lease.session)  # without a ttl it need not speak
+        is_quiet = lease.ttl_ns is not None and lease.session not in self._connected  # without a ttl it need not speak
         return types_pb2.Lease.STATE_SUSPECT if is_quiet else types_pb2.Lease.STATE_HELD, ""
 
     def _waiter_count(self, card: Card, pool: PoolName) -> int:

@@ -1,8 +1,9 @@
 """The store that keeps everything: one thread that writes, one transaction and one fsync for all that has queued up.
 
-The loop only queues. The thread encodes, writes, and tells the loop how far everything is safe. Whatever goes wrong
-there, but for a full disk, ends the store for good: a write that failed is never tried again, as nobody can say what of
-it is on disk.
+The loop only queues, once a turn; the thread encodes, writes, and tells the loop how far everything is safe. While the
+disk is quick the loop waits for that, a moment at most: to be told later costs more than the disk does. A disk that
+hangs costs the loop one such moment, and from then on it does not wait. Whatever goes wrong in the thread, but for a
+full disk, ends the store for good: a write that failed is never tried again, as nobody can say what of it is on disk.
 """
 
 import asyncio
@@ -28,6 +29,8 @@ from rm.store.opening import open_database
 from rm.store.recovery import recover
 from rm.store.synced import Synced
 
+QUICK_S = 0.002  # a disk that takes no longer for a commit is waited for, and no longer than this
+_SLOW_PAUSE = 8  # commits that are not waited for after one that took longer
 FULL_RETRY_S = 0.25
 FULL_AT_CLOSE_S = 2.0  # how long a full disk may delay the end of the daemon
 
@@ -66,7 +69,13 @@ class SqliteStore:
         self._snapshot_wanted_at = revision - event_count + _events_between_snapshots(part_count)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread = threading.Thread(target=self._run, name="store", daemon=True)
-        self._changed = threading.Condition()  # guards the three below
+        self._is_handing_over = False  # at the end of this turn of the loop
+        self._slow_left = 0  # commits that are still not waited for, as one before them took long
+        self._committed = threading.Lock()  # released by the thread for the loop that waits
+        self._committed.acquire()
+        self._safe_revision = revision
+        self._changed = threading.Condition()  # guards all below
+        self._is_idle = self._is_awaited = False  # the thread; its next commit, by the loop
         self._queue: deque[_Item] = deque()
         self._closing_since_s: float | None = None
         self._failed_because = ""
@@ -105,7 +114,10 @@ class SqliteStore:
         """Queues the event that made ``revision``. After a failure it is dropped: nobody is told that it is safe."""
         assert revision == self._last_revision + 1, f"revision {revision} comes after {self._last_revision}"
         self._last_revision = revision
-        self._put(_Append(revision, event))
+        self._put(_Append(revision, event), wakes=False)
+        if not self._is_handing_over and self._loop is not None:
+            self._is_handing_over = True
+            self._loop.call_soon(self._hand_over)
 
     def put_snapshot(self, snapshot: Snapshot) -> None:
         """Queues the books as they are after everything queued before; the events up to there are then dropped."""
@@ -136,17 +148,37 @@ class SqliteStore:
             # What the thread told the loop before it ended has happened when this returns.
             await asyncio.get_running_loop().run_in_executor(None, self._thread.join)
 
-    def _put(self, item: _Item) -> bool:
-        """Queues ``item``; says whether anybody will take it."""
+    def _put(self, item: _Item, *, wakes: bool = True) -> bool:
+        """Queues ``item``; says whether anybody will take it, which is now if it ``wakes`` the thread."""
         with self._changed:
             if self._failed_because or self._closing_since_s is not None:
                 return False
             self._queue.append(item)
-            self._changed.notify()
+            if wakes:
+                self._changed.notify()
         if self._loop is None:
             self._loop = asyncio.get_running_loop()
             self._thread.start()
         return True
+
+    def _hand_over(self) -> None:
+        """Has the thread write what this turn of the loop has queued; waits for it where the disk is quick."""
+        self._is_handing_over = False
+        with self._changed:
+            is_alone = self._is_idle and all(isinstance(item, _Append) for item in self._queue)
+            self._is_awaited = is_alone and bool(self._queue) and not self._slow_left
+            is_awaited = self._is_awaited
+            self._changed.notify()
+        if not is_awaited:
+            return
+        if not self._committed.acquire(timeout=QUICK_S):
+            with self._changed:
+                if self._is_awaited:  # it takes longer: the thread tells the loop when it is done
+                    self._is_awaited = False
+                    return
+            self._committed.acquire()  # it has come just now
+        if self._safe_revision > self.synced.revision:
+            self.synced.reached(self._safe_revision)
 
     # What the thread tells the loop.
 
@@ -154,6 +186,15 @@ class SqliteStore:
         assert self._loop is not None, "only the thread tells, and the loop has started it"
         with suppress(RuntimeError):  # the loop has ended: nobody waits any more
             self._loop.call_soon_threadsafe(what, *values)
+
+    def _say_what_is_safe(self, revision: int) -> None:
+        with self._changed:
+            self._safe_revision = revision
+            is_awaited, self._is_awaited = self._is_awaited, False
+        if is_awaited:
+            self._committed.release()
+        else:
+            self._tell(self.synced.reached, revision)
 
     def _want_snapshot_at(self, revision: int) -> None:
         self._snapshot_wanted_at = revision
@@ -181,7 +222,9 @@ class SqliteStore:
             while not self._queue:
                 if self._closing_since_s is not None:
                     return None
+                self._is_idle = True
                 self._changed.wait(FULL_RETRY_S if self.full_because else None)
+                self._is_idle = False
                 if self.full_because:
                     break
             items: list[_Item] = []
@@ -208,6 +251,7 @@ class SqliteStore:
         if not batch:
             return
         rows = [(item.revision, codec.encode_event(item.event)) for item in batch]
+        began_s = time.monotonic()
         while True:
             try:
                 self._database.write(rows)
@@ -216,7 +260,9 @@ class SqliteStore:
                 self._begin_full(fault)
                 if not self._database.drop_ballast():
                     self._wait_for_room(fault)
-        self._tell(self.synced.reached, batch[-1].revision)
+        is_slow = time.monotonic() - began_s > QUICK_S
+        self._slow_left = _SLOW_PAUSE if is_slow else max(0, self._slow_left - 1)
+        self._say_what_is_safe(batch[-1].revision)
 
     def _compact(self, snapshot: Snapshot) -> None:
         parts = [codec.encode_part(snapshot.head), *map(codec.encode_part, snapshot.parts)]
@@ -278,6 +324,9 @@ class SqliteStore:
             self._failed_because = why
             left = [*self._doing, *self._queue]
             self._queue.clear()
+            is_awaited, self._is_awaited = self._is_awaited, False
+        if is_awaited:
+            self._committed.release()
         _log.error("the store failed", why=why)
         self._tell(self._say_that_it_failed, why)
         for item in left:

@@ -42,6 +42,17 @@ def test_the_same_names_with_await(daemon, client):
     run(daemon, story)
 
 
+def test_cores_that_are_added_are_cpus_too(daemon):
+    async def story(aio):
+        async with await aio.acquire(streams=1) as lease:
+            assert not lease.has_cpus
+            await lease.extend(cores=1)
+            assert lease.has_cpus
+            assert lease.cores == (await aio.cards())[0].core_cpus[:1]
+
+    run(daemon, story)
+
+
 def test_refusals_are_the_same_classes(daemon, client):
     async def story(aio):
         with pytest.raises(leasehold.Invalid):

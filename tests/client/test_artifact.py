@@ -11,11 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from leasehold import Invalid, onnx_entry
-from leasehold.aie.xclbin import AIE_RESOURCES, AIE_RESOURCES_BIN, ResourceSection, read_xclbin, write_xclbin
-from leasehold.artifact import RESERVATION_KEY, check_fresh, content_hash_of, pack, read_fresh, read_packed
-from leasehold.files import replace_file
-from leasehold.manifest import Manifest, ResourceFile
+from leasehold import Invalid
+from leasehold.artifacts import onnx_entry
+from leasehold.artifacts.files import replace_file
+from leasehold.artifacts.manifest import Manifest, ResourceFile
+from leasehold.artifacts.packing import RESERVATION_KEY, check_fresh, content_hash_of, pack, read_fresh, read_packed
+from leasehold.artifacts.xclbin import AIE_RESOURCES, AIE_RESOURCES_BIN, ResourceSection, read_xclbin, write_xclbin
 from support.onnx_models import entry, field, model, varint
 from support.strategies import SAME_EVERY_RUN
 from support.xclbins import container

@@ -6,6 +6,7 @@ import math
 import os
 import pickle
 import signal
+import threading
 import time
 import weakref
 
@@ -302,3 +303,37 @@ def test_what_belongs_to_this_process_is_not_copied_or_pickled(client):
             for copy_of in (copy.copy, pickle.dumps):
                 with pytest.raises(TypeError, match="belongs to its process"):
                     copy_of(thing)
+
+
+def test_cores_that_are_added_are_cpus_too(client):
+    """Without a look at the card they would be plain numbers, and streams would run anywhere."""
+    with client.acquire(streams=1) as lease:
+        assert not lease.has_cpus
+        lease.extend(cores=1)
+        assert lease.has_cpus
+        assert lease.cores == client.cards()[0].core_cpus[:1]
+        seen = []
+        lease.stream(0).submit(lambda: seen.append(os.sched_getaffinity(0)))
+        lease.stream(0).synchronize()
+        assert seen == [set(lease.cores)]
+
+
+def test_a_lease_that_two_threads_extend_at_once_knows_of_both(client, monkeypatch):
+    """The answer that comes first may be taken in last: it must not undo the other."""
+    lease = client.acquire(streams=1)
+    fetch, first_is_in, second_is_done = client._fetch_windows, threading.Event(), threading.Event()
+
+    def slow(message):
+        if not first_is_in.is_set():
+            first_is_in.set()
+            second_is_done.wait(0.3)  # unless the second waits for the first
+        return fetch(message)
+
+    monkeypatch.setattr(client, "_fetch_windows", slow)
+    first = in_thread(lambda: lease.extend(streams=1))
+    first_is_in.wait(DEADLINE_S)
+    lease.extend(streams=1)
+    second_is_done.set()
+    first()
+    assert lease.units("streams") == (0, 1, 2)
+    lease.release()

@@ -5,10 +5,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import leasehold
-from leasehold import Invalid, design
-from leasehold.design import DESIGN_BYTES_MAX, PATTERNS_PER_USE_MAX, USES_MAX, compile_design, read_design
+from leasehold import Invalid
+from leasehold.artifacts import design
+from leasehold.artifacts.design import DESIGN_BYTES_MAX, PATTERNS_PER_USE_MAX, USES_MAX, compile_design, read_design
+from leasehold.artifacts.manifest import hash_text
 from leasehold.local import Manager
-from leasehold.manifest import hash_text
 from support.strategies import SAME_EVERY_RUN
 
 

@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 
 import leasehold
 from leasehold import Invalid
-from leasehold.local import Manager
-from leasehold.manifest import (
+from leasehold.artifacts.manifest import (
     COUNT_MAX,
     DIMENSIONS_MAX,
     INPUTS_MAX,
@@ -23,6 +22,7 @@ from leasehold.manifest import (
     hash_text,
     name_of,
 )
+from leasehold.local import Manager
 from support.strategies import SAME_EVERY_RUN
 
 HASH = hash_text(b"what it was made for")

@@ -9,8 +9,8 @@ import pytest
 
 import leasehold
 from demo import models
-from leasehold.artifact import RESERVATION_KEY, content_hash_of, pack
-from leasehold.manifest import Manifest
+from leasehold.artifacts.manifest import Manifest
+from leasehold.artifacts.packing import RESERVATION_KEY, content_hash_of, pack
 from leasehold.model import floor_bytes
 from leasehold.onnx_file import NotAModel, weight_bytes
 from leasehold.testing import FakeClient

@@ -10,8 +10,8 @@ import pytest
 import leasehold
 import leasehold.aio
 from leasehold import Common, FirstOf, Ids, Run, Units
+from leasehold.artifacts.reservable import manifest_of
 from leasehold.local import Manager
-from leasehold.reservable import manifest_of
 from leasehold.testing import FakeClient
 from support.daemon import Daemon, is_all_free
 from support.waiting import in_thread

@@ -131,7 +131,7 @@ def test_a_goodbye_is_heard_by_a_daemon_that_has_just_come_back(own_daemon):
 
 
 def test_a_call_gives_up_on_a_daemon_that_stays_away(own_daemon, monkeypatch):
-    monkeypatch.setattr("leasehold.channel.RETRY_S", 0.3)
+    monkeypatch.setattr("leasehold.retries.RETRY_S", 0.3)
     client = own_daemon.connect()
     own_daemon.kill()
 

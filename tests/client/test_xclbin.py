@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from leasehold import Invalid
-from leasehold.aie import xclbin
-from leasehold.aie.xclbin import (
+from leasehold.artifacts import xclbin
+from leasehold.artifacts.xclbin import (
     AIE_RESOURCES,
     AIE_RESOURCES_BIN,
     COLUMNS_MAX,

@@ -37,12 +37,9 @@ TABLE = (
         "leasehold.aie leasehold.card leasehold.claims leasehold.errors rmapi google.protobuf",
         "leasehold.client leasehold.lease leasehold.local",
     ),
-    Row(
-        "client/leasehold/aie/design.py",
-        "leasehold.aie leasehold.card leasehold.claims leasehold.errors leasehold.manifest",
-        "leasehold.local",
-    ),
     Row("client/leasehold/local", f"leasehold rm {_GRPC}", "numpy onnxruntime"),
+    Row("client/leasehold/parted.py", "leasehold rmapi", "leasehold.partition"),
+    Row("client/leasehold/partition", "leasehold rm rmapi"),
     Row("client/leasehold/testing.py", f"leasehold rm {_GRPC}", "numpy onnxruntime"),
 )
 

@@ -77,3 +77,22 @@ def test_a_run_outside_the_map_is_an_error(run) -> None:
         index.take(run)
     with pytest.raises(AssertionError):
         index.give(run)
+
+
+@SAME_EVERY_RUN
+@given(st.text("01", min_size=1, max_size=40), st.lists(st.integers(1, 8), max_size=20), st.randoms())
+def test_taking_the_first_is_finding_it_and_taking_it_and_giving_it_back_undoes_that(text, counts, random) -> None:
+    bits = bitarray(text, endian="little")
+    index = FreeRuns(bits)
+    taken = []
+    for count in counts:
+        expected = first_gap(bits, count)
+        assert index.take_first(count) == expected
+        if expected >= 0:
+            bits[expected : expected + count] = 1
+            taken.append((expected, expected + count))
+        elif taken:
+            start, stop = taken.pop(random.randrange(len(taken)))
+            index.give_back(start, stop=stop)
+            bits[start:stop] = 0
+        assert same(index, bits)

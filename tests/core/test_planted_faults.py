@@ -185,6 +185,10 @@ def plant_what_another_user_set_aside_found_by_its_content(patch: pytest.MonkeyP
     patch.setattr(Reserving, "_same_content", whoever)
 
 
+def plant_a_second_mode_beside_the_first(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(placement, "check_mode_free", lambda *asked: None)
+
+
 FAULTS = [
     plant_a_unit_granted_twice,
     plant_reserved_units_for_a_plain_claim,
@@ -203,6 +207,7 @@ FAULTS = [
     plant_a_shared_reservation_that_only_its_owner_may_use,
     plant_a_strict_rule_that_is_not_kept,
     plant_what_another_user_set_aside_found_by_its_content,
+    plant_a_second_mode_beside_the_first,
 ]
 
 

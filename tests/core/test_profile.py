@@ -27,6 +27,7 @@ AX8850 = {
     "vdec": 164,
     "venc": 64,
     "ivps": 256,
+    "vnpu": 26,
 }
 EMBEDDED = {
     "memory": 512 * MEMORY_UNITS_PER_MIB,
@@ -36,6 +37,7 @@ EMBEDDED = {
     "vdec": 16,
     "venc": 16,
     "ivps": 16,
+    "vnpu": 256,
 }
 
 

@@ -9,10 +9,10 @@ import pytest
 
 import leasehold
 from demo import models
-from leasehold.aie.xclbin import AIE_RESOURCES, read_xclbin
-from leasehold.artifact import content_hash_of, read_fresh
+from leasehold.artifacts.manifest import Manifest
+from leasehold.artifacts.packing import content_hash_of, read_fresh
+from leasehold.artifacts.xclbin import AIE_RESOURCES, read_xclbin
 from leasehold.local import Manager
-from leasehold.manifest import Manifest
 from leasehold.testing import FakeClient
 from support.daemon import RMCTL
 from support.onnx_models import entry

@@ -7,7 +7,7 @@ import pytest
 
 import leasehold
 from demo import models
-from leasehold.aie.xclbin import AIE_RESOURCES_BIN, ResourceSection, write_xclbin
+from leasehold.artifacts.xclbin import AIE_RESOURCES_BIN, ResourceSection, write_xclbin
 from leasehold.local import Manager
 from support.daemon import Daemon
 from support.onnx_models import entry

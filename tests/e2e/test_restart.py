@@ -64,7 +64,7 @@ def kill_twelve_times(daemon, client, chance, record_property) -> list[int]:
             wanted = busy.lease_count + chance.randrange(15)
             until(lambda wanted=wanted: busy.lease_count >= wanted)
             daemon.restart()
-            tokens.append(client.acquire(streams=1).token)
+            tokens.append(client.acquire(streams=1, wait=END_S).token)  # others may be in front already
         seen = busy.lease_count
         until(lambda: busy.lease_count >= seen + 20)
         busy.finish()

@@ -159,6 +159,17 @@ def test_run_becomes_the_command_with_its_lease(daemon, client):
     assert causes()[:2] == ["", "process died"]  # and then its units are quiet
 
 
+def test_a_command_under_a_lease_may_take_further_ones(daemon) -> None:
+    """Its session has seen requests of ``rmctl``'s: its own must not have their numbers."""
+    code = (
+        "import leasehold\nwith leasehold.connect() as client:\n"
+        "    with client.acquire(streams=1) as one:\n        one.extend(streams=1)\n"
+        "        print(len(one.units('streams')))"
+    )
+    done = daemon.rmctl("run", "--memory", "1MiB", "--", os.sys.executable, "-c", code)
+    assert (done.returncode, done.stdout) == (0, "2\n"), done.stderr
+
+
 def test_a_command_that_speaks_finds_its_lease(daemon, client):
     source = (
         "import leasehold\nwith leasehold.connect() as client:\n    lease = client.inherited()\n"

@@ -13,12 +13,12 @@ import pytest
 import leasehold
 from demo import models
 from leasehold import Common, Ids, Units
-from leasehold.artifact import content_hash_of
+from leasehold.artifacts.manifest import Manifest
+from leasehold.artifacts.packing import content_hash_of
 from leasehold.cli.app import run_app
 from leasehold.cli.map import _LETTERS
 from leasehold.cli.output import units_text
 from leasehold.local import Manager
-from leasehold.manifest import Manifest
 from support.artifacts import DESIGN, compiled
 from support.artifacts import rmctl as rmctl_alone
 from support.waiting import until
@@ -116,7 +116,7 @@ def test_from_a_design_to_a_reservation_and_away_again(array, connected, tmp_pat
 
 
 def leasehold_xclbin() -> bytes:
-    from leasehold.aie.xclbin import write_xclbin
+    from leasehold.artifacts.xclbin import write_xclbin
 
     return write_xclbin(())
 
@@ -193,7 +193,7 @@ def test_a_model_carries_what_it_needs_and_a_lease_of_it_loads_it(daemon, client
         (("gate", "--card", "7"), 1, "there is no card '7'"),
         (("pack", "{dir}/plain.xclbin", "/no/such.toml"), 1, "No such file"),
         (("pack", "/no/such.xclbin", "{dir}/fir.toml"), 1, "No such file"),
-        (("pack", "{dir}/plain.xclbin", "/etc/passwd"), 1, "neither a manifest (.toml) nor"),
+        (("pack", "{dir}/plain.xclbin", "/etc/passwd"), 1, "/etc/passwd"),
         (("pack", "{dir}/plain.xclbin", "{dir}/model.toml"), 1, "takes an array's resources; x has counts for a model"),
         (("compile", "/no/such.toml", "-o", "{dir}/x.bin"), 1, "No such file"),
         (("compile", "{dir}/bad.toml", "-o", "{dir}/x.bin"), 1, "bad.toml"),

@@ -12,8 +12,7 @@ from pathlib import Path
 import atheris
 
 with atheris.instrument_imports(include=["leasehold"]):
-    from leasehold import artifact, design, manifest
-    from leasehold.aie import xclbin
+    from leasehold.artifacts import design, manifest, packing, xclbin
     from leasehold.errors import Refused
 from support.onnx_models import entry, model
 from support.xclbins import container, resources_bin
@@ -23,7 +22,7 @@ TEXT = manifest.Manifest("ocr", HASH, memory_bytes=4096, measured_with={"x": (1,
 DESIGN = b'name = "a"\nprofile = "aie"\n[[use]]\nresource = "perfcnt"\ncount = 1\ntiles = ["0-3,*,mem"]\n'
 XCLBIN = container([(18, b"", b"pdi"), (34, b"a", resources_bin()), (29, b"", b"image")], tail=b"tail")
 PACKED = xclbin.write_xclbin([xclbin.ResourceSection(29, b"image")], XCLBIN, note=TEXT)
-MODEL = model(entry(b"author", b"a"), entry(artifact.RESERVATION_KEY.encode(), TEXT.encode()))
+MODEL = model(entry(b"author", b"a"), entry(packing.RESERVATION_KEY.encode(), TEXT.encode()))
 GOOD = [XCLBIN, PACKED, MODEL, TEXT.encode(), DESIGN]
 FILE = Path(tempfile.mkdtemp()) / "artifact"
 
@@ -53,12 +52,12 @@ def read_containers(data: bytes) -> None:
 
 
 def read_file(_: bytes) -> None:
-    before = artifact.content_hash_of(FILE)
-    artifact.read_packed(FILE)
+    before = packing.content_hash_of(FILE)
+    packing.read_packed(FILE)
     resources = (manifest.ResourceFile(b"resources"),)
-    artifact.pack(FILE, manifest.Manifest("a", HASH, resources=resources))
-    assert artifact.content_hash_of(FILE) == before
-    assert artifact.read_fresh(FILE).resources == resources
+    packing.pack(FILE, manifest.Manifest("a", HASH, resources=resources))
+    assert packing.content_hash_of(FILE) == before
+    assert packing.read_fresh(FILE).resources == resources
 
 
 def read_texts(data: bytes) -> None:

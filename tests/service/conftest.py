@@ -5,9 +5,15 @@ import pytest
 from support.served import serving
 
 
+@pytest.fixture(params=["grpc", "session"])
+def door(request):
+    """The door through which a test calls methods."""
+    return request.param
+
+
 @pytest.fixture
-def served(tmp_path):
-    with serving(tmp_path) as running:
+def served(tmp_path, door):
+    with serving(tmp_path, door=door) as running:
         yield running
         assert running.failures == [], "the daemon found a fault of its own"
 

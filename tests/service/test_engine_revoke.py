@@ -193,8 +193,8 @@ async def test_such_a_holder_is_killed_where_the_daemon_was_told_to(tmp_path, ki
 # Through the door.
 
 
-def test_an_admin_revokes_through_the_door_and_readers_see_it(tmp_path) -> None:
-    with serving(tmp_path, admin_uids=frozenset({os.getuid()})) as served:
+def test_an_admin_revokes_through_the_door_and_readers_see_it(tmp_path, door) -> None:
+    with serving(tmp_path, door=door, admin_uids=frozenset({os.getuid()})) as served:
         holder, admin = served.open_session(), served.open_session()
         lease = holder.acquire(streams(), request_id=1)
         request = pb.RevokeRequest(lease_id=lease.id, cause="maintenance", notice_duration=seconds(7))
@@ -207,8 +207,8 @@ def test_an_admin_revokes_through_the_door_and_readers_see_it(tmp_path) -> None:
         assert holder.call("Release", pb.ReleaseRequest(lease_id=lease.id)).released is True
 
 
-def test_without_a_word_a_revoked_lease_has_the_usual_notice(tmp_path) -> None:
-    with serving(tmp_path, admin_uids=frozenset({os.getuid()})) as served:
+def test_without_a_word_a_revoked_lease_has_the_usual_notice(tmp_path, door) -> None:
+    with serving(tmp_path, door=door, admin_uids=frozenset({os.getuid()})) as served:
         client = served.open_session()
         lease = client.acquire(streams(), request_id=1)
         client.call("Revoke", pb.RevokeRequest(lease_id=lease.id))

@@ -8,7 +8,7 @@ from rm.core import events, limits
 from rm.core.errors import QuotaExceeded, ShuttingDown
 from rm.core.reservation import ReservationSpec
 from rm.core.types import UnitRange, UnitSet
-from rm.service.event_log import EventLog, Happening, describe
+from rm.service.event_log import EventLog, Happening, describe, is_told
 from support.books import CARD, NO_REQUEST, acquire, asker, ledger_of, pool
 from support.daemon_parts import run_async, settle, units
 
@@ -125,6 +125,7 @@ def test_every_event_that_people_watch_for_is_put_into_words(event, kind) -> Non
     assert (happening.kind, happening.revision, happening.wall_ns) == (kind, 7, 5)
     assert happening.card == CARD
     assert happening.text
+    assert is_told(event)
 
 
 def test_a_grant_says_who_got_what() -> None:
@@ -140,3 +141,4 @@ def test_a_grant_says_who_got_what() -> None:
 )
 def test_what_nobody_watches_for_is_not_told(event) -> None:
     assert describe(event, None, revision=1, wall_ns=0) is None
+    assert not is_told(event)

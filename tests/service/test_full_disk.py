@@ -133,8 +133,8 @@ async def test_a_wait_that_was_given_up_is_not_served_when_there_is_room(parts, 
     assert parts.ledger.leases == {}
 
 
-def test_both_doors_say_that_the_disk_is_full_and_serve_whom_they_know(tmp_path, store) -> None:
-    with serving(tmp_path, store=store) as served:
+def test_both_doors_say_that_the_disk_is_full_and_serve_whom_they_know(tmp_path, store, door) -> None:
+    with serving(tmp_path, store=store, door=door) as served:
         client = served.open_session()
         lease = client.acquire(streams(), request_id=1)
         store.full_because = FULL

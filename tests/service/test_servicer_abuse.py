@@ -23,6 +23,7 @@ CODE = grpc.StatusCode
 SERVICE = "rmapi.v1.ResourceManagerService"
 
 
+@pytest.mark.parametrize("door", ["grpc"], indirect=True)
 def test_a_message_that_is_too_long_is_refused_and_others_are_served(served, witness) -> None:
     request = pb.KeepAliveRequest(lease_ids=["x" * 1_000] * (limits.MESSAGE_BYTES_MAX // 1_000 + 1))
     with pytest.raises(grpc.RpcError) as raised:
@@ -31,6 +32,7 @@ def test_a_message_that_is_too_long_is_refused_and_others_are_served(served, wit
     assert witness.is_served()
 
 
+@pytest.mark.parametrize("door", ["grpc"], indirect=True)
 def test_metadata_that_is_too_long_is_refused_and_others_are_served(served, witness) -> None:
     with pytest.raises(grpc.RpcError) as raised:
         served.stub().GetStatus(pb.GetStatusRequest(), metadata=(("x", "y" * 100_000),), timeout=DEADLINE_S)
@@ -38,6 +40,7 @@ def test_metadata_that_is_too_long_is_refused_and_others_are_served(served, witn
     assert witness.is_served()
 
 
+@pytest.mark.parametrize("door", ["grpc"], indirect=True)
 @pytest.mark.parametrize(
     "data",
     [b"\0" * 100, b"GET / HTTP/1.1\r\n\r\n", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\xff" * 1_000, os.urandom(5_000)],
@@ -52,6 +55,7 @@ def test_noise_on_the_grpc_socket_costs_only_its_connection(served, witness, dat
     assert witness.is_served()
 
 
+@pytest.mark.parametrize("door", ["grpc"], indirect=True)
 def test_bytes_that_are_no_message_are_refused_and_others_are_served(served, witness) -> None:
     call = served.channel().unary_unary(f"/{SERVICE}/Acquire")
     with pytest.raises(grpc.RpcError) as raised:
@@ -60,6 +64,7 @@ def test_bytes_that_are_no_message_are_refused_and_others_are_served(served, wit
     assert witness.is_served()
 
 
+@pytest.mark.parametrize("door", ["grpc"], indirect=True)
 def test_a_method_that_is_not_there_is_unimplemented(served) -> None:
     with pytest.raises(grpc.RpcError) as raised:
         served.channel().unary_unary(f"/{SERVICE}/Steal")(b"", timeout=DEADLINE_S)

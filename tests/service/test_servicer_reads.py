@@ -163,8 +163,8 @@ def test_explain_of_what_can_never_be_says_so(served) -> None:
         assert (answer.grantable, answer.refusal.reason) == (False, "INVALID_REQUEST")
 
 
-def test_explain_agrees_with_acquire_where_nobody_waits_on_one_of_two_cards(tmp_path) -> None:
-    with serving(tmp_path, card_count=2) as served:
+def test_explain_agrees_with_acquire_where_nobody_waits_on_one_of_two_cards(tmp_path, door) -> None:
+    with serving(tmp_path, card_count=2, door=door) as served:
         client = served.open_session()
         client.acquire(memory(MEMORY_UNITS), request_id=1, card="0")
         request = pb.AcquireRequest(request_id=2, claims=[memory(1)], card="0", wait_duration=seconds(60))
@@ -177,6 +177,7 @@ def test_explain_agrees_with_acquire_where_nobody_waits_on_one_of_two_cards(tmp_
         served.until(lambda: len(served.engine.waitlist) == 0)
 
 
+@pytest.mark.parametrize("door", ["grpc"], indirect=True)
 def test_a_forged_session_is_refused_in_explain_too(served, witness) -> None:
     metadata = (("rmapi-session-id", witness.id), ("rmapi-session-secret", "0"))
     request = pb.ExplainRequest(claims=[memory(1)])
@@ -196,7 +197,7 @@ def test_the_check_finds_a_single_bit_that_was_flipped_by_hand(served, witness, 
     assert any("streams" in difference for difference in answer.differences)
     bits.invert(1)
     assert list(witness.stub.CheckConsistency(pb.CheckConsistencyRequest()).differences) == []
-    assert answer.unit_count == served.engine.ledger.cards["0"].pools["memory"].total_count + 256 * 2 + 16 * 3 + 2
+    assert answer.unit_count == served.engine.ledger.cards["0"].pools["memory"].total_count + 256 * 6 + 16 * 3 + 2
 
 
 class SlowStore(MemoryStore):
@@ -215,11 +216,11 @@ class SlowStore(MemoryStore):
         self.read_count += 1
 
 
-def test_two_checks_at_once_are_read_back_one_after_the_other(tmp_path, monkeypatch) -> None:
+def test_two_checks_at_once_are_read_back_one_after_the_other(tmp_path, monkeypatch, door) -> None:
     asked, find = [], report.differences
     monkeypatch.setattr(report, "differences", lambda ledger: asked.append("check") or find(ledger))
     store = SlowStore()
-    with serving(tmp_path, store=store) as served:
+    with serving(tmp_path, store=store, door=door) as served:
         checks = [served.stub().CheckConsistency.future(pb.CheckConsistencyRequest()) for _ in range(3)]
         served.until(lambda: len(asked) == len(checks))  # from here to the store no turn of the loop passes
         assert served.call(lambda: store.reading_count) == 1

@@ -19,11 +19,11 @@ CODE = grpc.StatusCode
 METHODS = ("Reserve", "Unreserve", "ListReservations", "GateSites")
 
 
-@pytest.fixture(scope="module")
-def array(tmp_path_factory):
+@pytest.fixture(scope="module", params=["grpc", "session"])
+def array(tmp_path_factory, request):
     """A daemon of an array of 2 columns and 3 rows, of which this process is an admin."""
     directory = tmp_path_factory.mktemp("array")
-    with serving(directory, profile="aie:2x3", admin_uids=frozenset({os.geteuid()})) as running:
+    with serving(directory, profile="aie:2x3", admin_uids=frozenset({os.geteuid()}), door=request.param) as running:
         yield running
         assert running.failures == [], "the daemon found a fault of its own"
 
@@ -153,8 +153,8 @@ def test_gated_sites_are_told_with_their_card(array, admin) -> None:
         ("GateSites", pb.GateSitesRequest(sites=["a"] * (limits.SITES_PER_POOL_MAX + 1)), "0 to 4096 are possible"),
     ],
 )
-def test_what_can_never_be_is_invalid_and_changes_nothing(tmp_path_factory, method, request_, says) -> None:
-    with serving(tmp_path_factory.mktemp("x"), admin_uids=frozenset({os.geteuid()})) as served:
+def test_what_can_never_be_is_invalid_and_changes_nothing(tmp_path_factory, door, method, request_, says) -> None:
+    with serving(tmp_path_factory.mktemp("x"), door=door, admin_uids=frozenset({os.geteuid()})) as served:
         client = served.open_session()
         revision = served.engine.ledger.revision
         code, detail = refusal_of(client.call, method, request_)
@@ -190,8 +190,8 @@ def test_there_are_no_more_reservations_than_the_limit(served, witness, monkeypa
     assert witness.call("Reserve", reserve_request("b", streams(2), replace=True)).existed is False
 
 
-def test_the_strict_rule_holds_for_every_claim_by_id(tmp_path) -> None:
-    with serving(tmp_path, ids_need_reserved=True, admin_uids=frozenset({os.geteuid()})) as served:
+def test_the_strict_rule_holds_for_every_claim_by_id(tmp_path, door) -> None:
+    with serving(tmp_path, door=door, ids_need_reserved=True, admin_uids=frozenset({os.geteuid()})) as served:
         client = served.open_session()
         exactly = types_pb2.Claim(pool="streams", ids=types_pb2.IdsClaim(ids=[5]))
         request = pb.AcquireRequest(request_id=1, claims=[exactly])
@@ -290,9 +290,9 @@ def test_whatever_is_asked_is_done_or_refused_and_the_books_agree(array, asked) 
 # When it is told.
 
 
-def test_what_a_reserve_tells_is_on_disk_also_where_others_changed_it_meanwhile(tmp_path) -> None:
+def test_what_a_reserve_tells_is_on_disk_also_where_others_changed_it_meanwhile(tmp_path, door) -> None:
     store = GatedStore(is_held=False)
-    with serving(tmp_path, store=store) as served:
+    with serving(tmp_path, door=door, store=store) as served:
         client, other = served.open_session(), served.open_session()
         served.call(setattr, store, "is_held", True)
 

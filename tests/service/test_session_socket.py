@@ -151,7 +151,8 @@ def test_a_broken_connection_ends_no_session(served) -> None:
     client.connection.socket.close()
     with served.connect() as again:
         assert attaching(client, again).session_opened.session_secret == client.secret
-    assert client.call("GetLease", rm_pb.GetLeaseRequest(lease_id=lease.id)).lease.id == lease.id
+        request = rm_pb.GetLeaseRequest(lease_id=lease.id)
+        assert served.stub(again).GetLease(request, timeout=DEADLINE_S).lease.id == lease.id
 
 
 def test_a_newer_connection_of_a_session_closes_the_older(served) -> None:
@@ -181,7 +182,7 @@ def test_the_command_that_a_client_says_it_becomes_is_named_in_refusals(served, 
     connection = served.connect()
     opening = session_pb2.OpenSession(protocol_version=1, command="./transcode in.mp4")
     opened = connection.ask(open_session=opening).session_opened
-    client = Client(connection, opened.session_id, opened.session_secret, served.stub())
+    client = Client(connection, opened.session_id, opened.session_secret, served.stub(connection))
     assert client.acquire(streams(), request_id=1).holder.command == "./transcode in.mp4"
 
 

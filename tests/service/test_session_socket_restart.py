@@ -325,9 +325,10 @@ def test_who_asks_for_more_than_the_disk_answers_is_heard_no_further_until_it_ha
     client, other = slow.open_session(), slow.open_session()
     store.is_held = True
     client.connection.send(framed(correlation_id=99, release=rm_pb.ReleaseRequest(request_id=1)) * 50)
-    slow.until(lambda: len(slow.server._session_socket._tasks) == 5)
+    connection = slow.call(lambda: slow.server._session_socket._by_session[client.id])
+    slow.until(lambda: len(connection.calls) == 5)
     assert other.is_served()
-    assert len(slow.server._session_socket._tasks) == 5
+    assert len(connection.calls) == 5
     store.is_held = False
     slow.call(store.sync)
     assert {client.connection.receive().correlation_id for _ in range(50)} == {99}

@@ -11,6 +11,7 @@ from rm.core.errors import ShuttingDown
 from rm.core.events import SessionForgotten
 from rm.core.ledger import Ledger
 from rm.core.snapshot import take
+from rm.store import sqlite_store
 from rm.store.damage import StoreDamaged
 from rm.store.database import BALLAST
 from rm.store.opening import open_database
@@ -80,6 +81,65 @@ async def test_a_slow_disk_does_not_hold_the_loop_and_nothing_is_safe_before_its
     assert store.synced.revision == 0
     gate.opened.set()
     await waiter
+    await store.close()
+
+
+@run_async
+async def test_what_a_turn_has_queued_is_safe_in_the_next_while_the_disk_is_quick(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(sqlite_store, "QUICK_S", 20)
+    commits = []
+    store = store_on(tmp_path, lambda statement: commits.append(statement) if statement == "COMMIT" else None)
+    append(store, 0, 1)
+    await store.synced.wait(1)
+    while not store._is_idle:
+        await asyncio.sleep(0)
+    before = len(commits)
+    append(store, 1, 90)
+    assert store.synced.revision == 1, "others may still add to it in this turn"
+    await asyncio.sleep(0)
+    assert (store.synced.revision, len(commits) - before) == (90, 1)
+    await store.close()
+
+
+@run_async
+async def test_after_a_slow_commit_the_loop_waits_for_no_more_of_them_for_a_while(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(sqlite_store, "QUICK_S", -1)
+    gate = Gate()
+    gate.opened.set()
+    store = store_on(tmp_path, gate)
+    append(store, 0, 1)
+    await store.synced.wait(1)
+    assert store._slow_left == sqlite_store._SLOW_PAUSE
+    monkeypatch.setattr(sqlite_store, "QUICK_S", 20)
+    gate.opened.clear()
+    gate.reached.clear()
+    append(store, 1, 2)
+    await gate.wait_until_reached()  # the loop goes round though the disk stands still
+    assert store.synced.revision == 1
+    gate.opened.set()
+    await store.synced.wait(2)
+    assert store._slow_left == sqlite_store._SLOW_PAUSE - 1
+    await store.close()
+
+
+@run_async
+async def test_a_store_that_fails_while_the_loop_waits_for_it_says_so(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(sqlite_store, "QUICK_S", 20)
+    is_broken = []
+
+    def look(statement: str) -> None:
+        if is_broken and statement == "COMMIT":
+            raise broken()
+
+    store = store_on(tmp_path, look)
+    append(store, 0, 1)
+    await store.synced.wait(1)
+    while not store._is_idle:
+        await asyncio.sleep(0)
+    is_broken.append(True)
+    append(store, 1, 2)
+    with pytest.raises(ShuttingDown):
+        await store.synced.wait(2)
     await store.close()
 
 

@@ -6,7 +6,7 @@ import subprocess
 from pathlib import Path
 
 from demo import models
-from leasehold.aie.xclbin import write_xclbin
+from leasehold.artifacts.xclbin import write_xclbin
 from support.daemon import RMCTL
 
 DESIGN = """

@@ -6,7 +6,8 @@ import socket
 from collections.abc import Sequence
 from contextlib import suppress
 
-from rm.service.connection import Connection
+from rm.service.calls import Calls
+from rm.service.methods import Methods
 from rm.service.session_socket import SessionSocket
 from rm.service.sessions import Peer, Sessions
 from rmapi.v1 import session_pb2 as pb
@@ -26,12 +27,12 @@ async def answers_to(chunks: Sequence[bytes], descriptor_count: int = 0) -> list
     asyncio.get_running_loop().set_exception_handler(lambda _, context: faults.append(context))
     before = len(os.listdir("/proc/self/fd"))
     sessions = Sessions(lambda session: None)
-    session_socket = SessionSocket(parts.engine, sessions)
+    session_socket = SessionSocket(parts.engine, sessions, Calls(Methods.of(parts.engine, sessions)))
     ours, theirs = socket.socketpair()
     theirs.setblocking(False)
     ours.settimeout(1)
     peer = Peer(os.getpid(), os.getuid(), os.pidfd_open(os.getpid()))
-    connection = Connection(theirs, peer, on_frame=session_socket._take, on_closed=session_socket._forget)
+    connection = session_socket.connection_of(theirs, peer)
     heard = b""
     ours.setblocking(False)
     for chunk in chunks:

@@ -51,9 +51,9 @@ class LedgerMachine(ReservationRules):
     )
     def acquire_channel(self, who: Asker, sites: tuple[int, ...], is_common: bool) -> None:
         """The same channel at several sites, or at all; or any at each, so that sites come to differ."""
-        bcast = self._pool("bcast")
-        at = tuple(bcast.sites[site] for site in sites if site < len(bcast.sites))
-        kind = Common(bcast.name, at) if is_common or not at else Units(bcast.name, 1, at)
+        pool = self._pool("bcast", "vnpu")
+        at = tuple(pool.sites[site] for site in sites if site < len(pool.sites))
+        kind = Common(pool.name, at) if is_common or not at else Units(pool.name, 1, at)
         self.acquire_now(who, (kind,), None)
 
     @precondition(lambda self: self.asked)
@@ -298,8 +298,8 @@ class LedgerMachine(ReservationRules):
     def _owner(self, lease_id: str) -> Asker:
         return next(who for who in ASKERS if who.session == SessionId(self.model.leases[lease_id].session))
 
-    def _pool(self, name: str):
-        return next(pool for pool in self.cards[0].pools if pool.name == name)
+    def _pool(self, *names: str):
+        return next(pool for pool in self.cards[0].pools if pool.name in names)
 
     def _some_units(self, lease_id: str) -> st.SearchStrategy[tuple[str, list[str], list[int]]]:
         """A pool, sites and unit ids that the lease mostly has, all of a part or some of it."""

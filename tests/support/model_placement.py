@@ -6,7 +6,7 @@ from fractions import Fraction
 from rm.core.claims import Asker, Claim, Common, FirstOf, Ids, PlainClaim, Run, Units, Whole
 from rm.core.pool import PoolSpec
 from support.books import Spots
-from support.model_words import EXHAUSTED, HELD, INVALID, Part, Refused, Spot, sites_of, units_at
+from support.model_words import EXHAUSTED, HELD, INVALID, MODES, Part, Refused, Spot, sites_of, units_at
 
 
 class Placement:
@@ -75,7 +75,8 @@ class Placement:
 
     def _check_together(self, claims: tuple[PlainClaim, ...]) -> None:
         named: list[Spot] = [spot for claim in claims if isinstance(claim, Ids | Whole) for spot in self._named(claim)]
-        if len(set(named)) < len(named):
+        modes = {site for claim in claims if claim.pool == MODES for site in self._sites_of(claim)}
+        if len(set(named)) < len(named) or len(modes) > 1:
             raise Refused(INVALID)
         asked: dict[tuple[str, int], int] = {}
         for claim in claims:
@@ -121,7 +122,15 @@ class Placement:
 
     # Where it goes.
 
+    def _sites_of(self, claim: PlainClaim) -> list[int]:
+        return [site for _, _, site, _ in self._named(claim)] if isinstance(claim, Whole) else self._sites(claim)
+
     def _spots(self, claim: PlainClaim) -> Spots:
+        in_use = self.model.in_pool(self.model.holder | self.model.quarantined, self.card, claim.pool)
+        if claim.pool == MODES and not self.is_to_reserve:
+            mode = self._sites_of(claim)[0]
+            if any(site != mode for site, _ in in_use):
+                raise Refused(HELD)
         if isinstance(claim, Ids | Whole):
             return self._exactly(claim)
         sites = self._sites(claim)
@@ -227,10 +236,10 @@ class Placement:
 
     def _reservation(self, key: str) -> str:
         here = {name: kept for name, kept in self.model.reservations.items() if kept.card == self.card}
-        if key in here:
-            return key
-        same = [name for name, kept in here.items() if kept.content_hash == key]
+        same = [name for name, kept in here.items() if key in {name, kept.content_hash}]
+        same.sort(key=lambda name: name != key)
+        own = [name for name in same if here[name].owner_uid == self.asker.holder.uid]
         usable = [name for name in same if self.model.is_usable(name, self.asker)]
         if not same:
             raise Refused(INVALID)
-        return (usable or same)[0]
+        return (own or usable or same)[0]

@@ -10,6 +10,7 @@ Part = tuple[str, Spots]
 
 INVALID, EXHAUSTED, HELD, NOT_OWNER = "INVALID_REQUEST", "POOL_EXHAUSTED", "UNIT_HELD", "NOT_OWNER"
 NOT_FOUND, GONE = "LEASE_NOT_FOUND", "LEASE_GONE"
+MODES = "vnpu"  # the pool whose sites are modes: no two of them at a time
 
 
 class Refused(Exception):

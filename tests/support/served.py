@@ -2,9 +2,11 @@
 
 import array
 import asyncio
+import select
 import socket
 import struct
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
@@ -28,6 +30,7 @@ from rmapi.v1 import resource_manager_pb2 as rm_pb
 from rmapi.v1 import resource_manager_pb2_grpc as pb_grpc
 from rmapi.v1 import session_pb2, types_pb2
 from support.clock import ManualClock
+from support.session_stub import SessionDoorError, SessionStub
 
 T = TypeVar("T")
 DEADLINE_S = 5.0
@@ -44,6 +47,8 @@ class RawConnection:
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.socket.settimeout(DEADLINE_S)
         self.socket.connect(str(path))
+        self.others: deque[session_pb2.ServerFrame] = deque()  # came while a stub waited for its answers
+        self.answers: dict[int, deque[session_pb2.ServerFrame]] = {}  # to a stub's calls
 
     def __enter__(self) -> "RawConnection":
         return self
@@ -62,8 +67,30 @@ class RawConnection:
     def receive(self) -> session_pb2.ServerFrame:
         return self.receive_with_descriptors()[0]
 
+    def send_frame(self, frame: session_pb2.ClientFrame) -> None:
+        body = frame.SerializeToString()
+        self.send(LENGTH.pack(len(body)) + body)
+
+    def receive_within(self, seconds: float) -> session_pb2.ServerFrame | None:
+        """The next frame; None where it does not begin to come in time. It ends what has begun."""
+        ready, _, _ = select.select([self.socket], [], [], seconds)
+        if not ready:
+            return None
+        try:
+            return self._receive()[0]
+        except (EOFError, ConnectionError) as fault:
+            raise SessionDoorError(grpc.StatusCode.UNAVAILABLE) from fault
+
     def receive_with_descriptors(self) -> tuple[session_pb2.ServerFrame, list[int]]:
         """The next frame and what came with it; the caller closes those."""
+        while not self.others:
+            frame, descriptors = self._receive()
+            if frame.correlation_id not in self.answers:
+                return frame, descriptors
+            self.answers[frame.correlation_id].append(frame)
+        return self.others.popleft(), []
+
+    def _receive(self) -> tuple[session_pb2.ServerFrame, list[int]]:
         head, descriptors = self._read(LENGTH.size)
         body, more = self._read(LENGTH.unpack(head)[0])
         return session_pb2.ServerFrame.FromString(body), descriptors + more
@@ -128,6 +155,7 @@ class Served:
     clock: ManualClock
     run_directory: Path
     loop: asyncio.AbstractEventLoop
+    door: str = "grpc"
     faults: list[str] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
     _open: list[Any] = field(default_factory=list)
@@ -168,13 +196,21 @@ class Served:
         self._open.append(channel)
         return channel
 
-    def stub(self) -> Any:
-        return pb_grpc.ResourceManagerServiceStub(self.channel())
+    def stub(self, connection: RawConnection | None = None) -> Any:
+        """A stub of the door that is tested: over the connection of a session, else of one that has none."""
+        if self.door == "grpc":
+            return pb_grpc.ResourceManagerServiceStub(self.channel())
+        if connection is None:
+            connection = self.connect()
+            asked = session_pb2.Visit(protocol_version=PROTOCOL_VERSION)
+            assert connection.ask(visit=asked).WhichOneof("body") == "visited"
+        return SessionStub(connection)
 
     def open_session(self, stub: Any = None) -> Client:
         connection = self.connect()
         opened = greeting(connection).session_opened
-        return Client(connection, opened.session_id, opened.session_secret, stub or self.stub())
+        mine = stub if stub is not None and self.door == "grpc" else self.stub(connection)
+        return Client(connection, opened.session_id, opened.session_secret, mine)
 
     def close_clients(self) -> None:
         for one in self._open:
@@ -234,6 +270,7 @@ def serving(
     admin_uids: frozenset[int] = frozenset(),
     store: Store | None = None,
     ledger: Ledger | None = None,
+    door: str = "grpc",
     profile: str = "embedded",
     ids_need_reserved: bool = False,
 ) -> Iterator[Served]:
@@ -256,7 +293,7 @@ def serving(
         )
         server = Server(engine, admin_uids=admin_uids, ids_need_reserved=ids_need_reserved)
         loop = asyncio.get_running_loop()
-        served = Served(engine, server, clock, run_directory, loop, failures=failures)
+        served = Served(engine, server, clock, run_directory, loop, door=door, failures=failures)
         loop.set_exception_handler(lambda _, context: served.faults.append(str(context)))
         await server.start(run_directory)
         started.set_result(served)

@@ -59,7 +59,10 @@ def pool_specs(name: str = "p") -> st.SearchStrategy[PoolSpec]:
 def card_specs(draw: st.DrawFn) -> tuple[CardSpec, ...]:
     """One card with a pool of each shape, or two of them, of which the second may lack some, or be of another kind."""
     memory, streams = draw(memory_pools()), draw(single_site_pools("streams"))
-    pools = [memory, streams, draw(sliced_pools("cores")), draw(multi_site_pools("bcast")), draw(uneven_pools("perf"))]
+    sited = draw(
+        multi_site_pools(draw(st.sampled_from(["bcast", "bcast", "bcast", "vnpu"])))
+    )  # the latter's sites are modes
+    pools = [memory, streams, draw(sliced_pools("cores")), sited, draw(uneven_pools("perf"))]
     if draw(st.booleans()):
         return (card(*pools),)
     other = card(*pools[: draw(st.integers(1, 5))], card_id="1")

@@ -8,20 +8,16 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
-import grpc
-
 from leasehold import calls
-from leasehold.address import check_trusted
+from leasehold.aio.doors import Door, make_door
 from leasehold.aio.lease import Lease
-from leasehold.base_client import BaseClient
+from leasehold.base_client import BaseClient, has_windows
 from leasehold.card import Card, LeaseInfo, ReservationInfo, card_from, lease_info_from, reservation_info_from
-from leasehold.channel import CALL_S, FORGO_S, OPTIONS, Attempts, SessionUnknown, target
 from leasehold.claims import Claim
 from leasehold.errors import Closed, Invalid, LeaseholdError, LeaseLost, NotFound, NotOwner, Refused
-from leasehold.forks import calls_under_way
+from leasehold.retries import CALL_S, FORGO_S, Attempts, NotThere, SessionUnknown
 from leasehold.statistics import SiteCounts, count_sites, names_with
 from rmapi.v1 import resource_manager_pb2 as pb
-from rmapi.v1 import resource_manager_pb2_grpc as pb_grpc
 from rmapi.v1 import types_pb2
 
 if TYPE_CHECKING:
@@ -47,8 +43,8 @@ class Client(BaseClient):
 
     def __init__(self, address: str | os.PathLike[str] | None = None, *, door: str | None = None) -> None:
         """Connects at the first call; ``connect`` does so at once."""
-        self._channel: grpc.aio.Channel | None = None
         super().__init__(address, door=door)
+        self._door: Door = make_door(self.door, self.run_directory)
 
     async def acquire(
         self,
@@ -128,7 +124,7 @@ class Client(BaseClient):
         replace: bool = False,
     ) -> ReservationInfo:
         """Sets aside what a file says; see ``leasehold.Client.reserve``."""
-        from leasehold.reservable import manifest_of
+        from leasehold.artifacts.reservable import manifest_of
 
         manifest = await asyncio.to_thread(manifest_of, Path(artifact))
         shape = await self._array_shape(card) if manifest.resources else None
@@ -208,15 +204,10 @@ class Client(BaseClient):
 
     async def events(self, *, past: int = 0, follow: bool = True) -> AsyncIterator[types_pb2.Event]:
         """What happens to leases: up to ``past`` events that were, then, with ``follow``, new ones without end."""
-        with calls_under_way:
-            stream = self._stub().WatchEvents(pb.WatchEventsRequest(past_count=past, follow=follow))
-            try:
-                async for response in stream:
-                    yield response.event
-            except grpc.RpcError as fault:
-                raise Attempts.told("WatchEvents", fault) from fault
-            finally:
-                stream.cancel()
+        if self._is_closed:
+            raise Closed("the client is closed")
+        async for response in self._door.watch(pb.WatchEventsRequest(past_count=past, follow=follow)):
+            yield response.event
 
     async def close(self) -> None:
         """Ends the session: every lease of it is released, every wait withdrawn. Does nothing a second time.
@@ -228,10 +219,9 @@ class Client(BaseClient):
             return
         await asyncio.to_thread(self._let_go_of_leases)
         self._is_closed = True
+        await self._door.close()
         if self._link is not None:
             await asyncio.to_thread(self._link.close)
-        if self._channel is not None:
-            await self._channel.close()
 
     async def __aenter__(self) -> "Client":
         return self
@@ -245,21 +235,28 @@ class Client(BaseClient):
 
     async def _take(self, message: types_pb2.Lease) -> Lease:
         with self._arriving(message):
-            if self._needs_cpus(message):
-                self._core_cpus.update({card.id: card.core_cpus for card in await self.cards()})
-            windows = await asyncio.to_thread(self._fetch_windows, message)
-            cpus = self._core_cpus.get(message.card, ())
+            cpus = await self._cpus_of(message)
+            windows = await asyncio.to_thread(self._fetch_windows, message) if has_windows(message) else {}
             lease = Lease(self, message, core_cpus=cpus, windows=windows, confirm=self._confirm)
             self._keep(lease)
         return lease
 
+    async def _cpus_of(self, message: types_pb2.Lease) -> tuple[int, ...]:
+        """CPU numbers of the cores of a lease's card, where the lease has some."""
+        if self._needs_cpus(message):
+            self._core_cpus.update({card.id: card.core_cpus for card in await self.cards()})
+        return self._core_cpus.get(message.card, ())
+
     async def _forgo(self, request_id: int) -> None:
-        with suppress(LeaseholdError, grpc.RpcError):
-            request = pb.ReleaseRequest(request_id=request_id)
-            with calls_under_way:
-                await self._stub().Release(
-                    request, timeout=FORGO_S, metadata=self._session().metadata, wait_for_ready=True
-                )
+        give_up_at = time.monotonic() + FORGO_S
+        request = pb.ReleaseRequest(request_id=request_id)
+        with suppress(LeaseholdError):
+            while (left_s := give_up_at - time.monotonic()) > 0:
+                try:
+                    await self._door.call("Release", request, left_s, self._session())
+                    return
+                except NotThere:
+                    await asyncio.sleep(min(0.05, left_s))
 
     async def _call(self, method: str, request: Any, *, wait_s: float = 0.0, needs_session: bool = True) -> Any:  # noqa: ANN401
         """Sends a request until it is answered, for 30 s of a daemon that is not there."""
@@ -267,33 +264,26 @@ class Client(BaseClient):
         attempts = Attempts(method)
         wait_until = time.monotonic() + wait_s
         while True:
-            link = (self._link or await asyncio.to_thread(self._session)) if needs_session else None
-            metadata = link.metadata if link else ()
-            try:
+            if self._is_closed:
+                raise Closed("the client is closed")
+            link = self._door_link()
+            if needs_session:
+                link = self._link or await asyncio.to_thread(self._session)
+            known_id = link.session_id if link else ""
+            left_s = 0.0
+            if wait_s:
                 left_s = max(0.0, wait_until - time.monotonic())
-                if wait_s:
-                    calls.set_wait(request, left_s)
-                with calls_under_way:
-                    return await getattr(self._stub(), method)(request, timeout=left_s + CALL_S, metadata=metadata)
-            except grpc.RpcError as fault:
-                try:
-                    pause_s = attempts.after(fault)
-                except SessionUnknown:
-                    if link is None:
-                        raise
-                    attempts.check_time_left(fault)
-                    await asyncio.to_thread(link.wait_for_other_session, metadata[0][1], CALL_S)
-                    continue
-            await asyncio.sleep(pause_s)
-
-    def _stub(self) -> "pb_grpc.ResourceManagerServiceAsyncStub":
-        if self._is_closed:
-            raise Closed("the client is closed")
-        if self._channel is None:
-            check_trusted(self.run_directory)
-            self._channel = grpc.aio.insecure_channel(target(self.run_directory), options=OPTIONS)
-        return pb_grpc.ResourceManagerServiceStub(self._channel)
+                calls.set_wait(request, left_s)
+            try:
+                return await self._door.call(method, request, left_s + CALL_S, link)
+            except SessionUnknown as fault:
+                if link is None:
+                    raise
+                attempts.check_time_left(fault)
+                await asyncio.to_thread(link.wait_for_other_session, known_id, CALL_S)
+            except NotThere as fault:
+                await asyncio.sleep(attempts.after(fault))
 
     def _forget_parent(self) -> None:
-        self._channel = None
+        self._door.abandon()
         super()._forget_parent()

@@ -83,6 +83,7 @@ class Lease(HeldLease):
     ) -> None:
         super().__init__(message, core_cpus=core_cpus, windows=windows, confirm=confirm)
         self._client = client
+        self._changing = asyncio.Lock()  # one change at a time: each answer tells of the whole lease
 
     def stream(self, index: int = 0) -> Stream:  # type: ignore[override]  # the same stream, to be awaited
         """Its stream number ``index``, counted among those that it leased."""
@@ -126,18 +127,21 @@ class Lease(HeldLease):
         self.check()
         all_counts = {"cores": cores, "streams": streams, **counts}
         request = calls.extend_request(next(self._client._request_ids), self.id, claims, memory, all_counts)
-        response: pb.ExtendResponse = await self._client._call("Extend", request)
-        with self._client._arriving(response.lease):
-            self._grow(response.lease, await asyncio.to_thread(self._client._fetch_windows, response.lease))
+        async with self._changing:
+            response: pb.ExtendResponse = await self._client._call("Extend", request)
+            with self._client._arriving(response.lease):
+                cpus = await self._client._cpus_of(response.lease)
+                self._grow(response.lease, await asyncio.to_thread(self._client._fetch_windows, response.lease), cpus)
 
     async def give_back(self, pool: str, ids: Sequence[int], *, at: Sequence[Site] = (), to_pool: bool = False) -> None:
         """Gives back some units; memory by whole allotments only. The lease ends with its last unit."""
         self.check()
         indexes = self._memory_indexes_of(ids) if pool == "memory" else []
-        self._check_can_spare(indexes)
+        self._check_can_spare(pool, indexes)
         request = calls.give_back_request(next(self._client._request_ids), self.id, pool, ids, at, to_pool=to_pool)
-        response: pb.GiveBackResponse = await self._client._call("GiveBack", request)
-        self._shrink(response.lease, indexes)
+        async with self._changing:
+            response: pb.GiveBackResponse = await self._client._call("GiveBack", request)
+            self._shrink(response.lease, indexes)
         if self._is_released:
             self._client._drop(self)
 

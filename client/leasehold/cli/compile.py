@@ -5,11 +5,11 @@ from pathlib import Path
 
 import click
 
+from leasehold.artifacts.design import DESIGN_BYTES_MAX, Compiled, Design, compile_design, read_design
+from leasehold.artifacts.files import read_limited, replace_file
 from leasehold.card import Allotment
 from leasehold.cli.output import as_json, console, files_named, say_json, table
-from leasehold.design import DESIGN_BYTES_MAX, Compiled, Design, compile_design, read_design
 from leasehold.errors import Refused
-from leasehold.files import read_limited, replace_file
 
 _EPILOG = """\b
 Examples:

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import click
 
-from leasehold import artifact as artifacts
+from leasehold.artifacts import packing
+from leasehold.artifacts.reservable import manifest_of
 from leasehold.cli.output import as_json, files_named, say_json
-from leasehold.reservable import manifest_of
 
 _EPILOG = """\b
 Examples:
@@ -29,7 +29,7 @@ def pack(artifact: Path, reservation: Path, output: Path | None, as_json: bool) 
     content hash stays as it was.
     """
     with files_named():
-        packed = artifacts.pack(artifact, manifest_of(reservation), output)
+        packed = packing.pack(artifact, manifest_of(reservation), output)
     target = artifact if output is None else output
     if as_json:
         names = ("name", "profile", "content_hash", "memory_bytes", "cores", "streams")

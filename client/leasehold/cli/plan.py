@@ -6,9 +6,9 @@ from pathlib import Path
 import click
 from rich.text import Text
 
+from leasehold.artifacts.files import replace_file
+from leasehold.artifacts.plan import check_holdable, empty_card, measure
 from leasehold.cli.output import as_json, error_console, files_named, say_json
-from leasehold.files import replace_file
-from leasehold.plan import check_holdable, empty_card, measure
 from leasehold.quantity import size_text
 
 _EPILOG = """\b

@@ -8,8 +8,8 @@ from pathlib import Path
 import click
 
 from leasehold import Client, ReservationInfo
+from leasehold.artifacts.files import replace_file
 from leasehold.cli.output import as_json, console, files_named, number_text, reading, say_json, table, user_name
-from leasehold.files import replace_file
 from leasehold.quantity import size_text
 
 _RESERVE_EPILOG = """\b

@@ -134,6 +134,11 @@ class ResourceManagerServiceStub(object):
                 request_serializer=rmapi_dot_v1_dot_resource__manager__pb2.CheckConsistencyRequest.SerializeToString,
                 response_deserializer=rmapi_dot_v1_dot_resource__manager__pb2.CheckConsistencyResponse.FromString,
                 _registered_method=True)
+        self.Batch = channel.unary_unary(
+                '/rmapi.v1.ResourceManagerService/Batch',
+                request_serializer=rmapi_dot_v1_dot_resource__manager__pb2.BatchRequest.SerializeToString,
+                response_deserializer=rmapi_dot_v1_dot_resource__manager__pb2.BatchResponse.FromString,
+                _registered_method=True)
 
 
 class ResourceManagerServiceServicer(object):
@@ -267,7 +272,7 @@ class ResourceManagerServiceServicer(object):
         on all sites leave them out. Idempotent. For admins.
 
         Errors:
-        * `FAILED_PRECONDITION`, reason `UNIT_HELD`: somebody holds units there; the facts name the holder.
+        * `FAILED_PRECONDITION`, reason `UNIT_HELD`: somebody but the system holds units there; the facts name the holder.
         * `PERMISSION_DENIED`, reason `NOT_OWNER`: the caller is neither root nor the daemon's own user. Do not retry.
         * `INVALID_ARGUMENT`, reason `INVALID_REQUEST`: no such card or site.
         * `RESOURCE_EXHAUSTED`, reason `STORE_FULL`: as Acquire.
@@ -339,6 +344,19 @@ class ResourceManagerServiceServicer(object):
     def CheckConsistency(self, request, context):
         """Compares the bitmaps with the leases, unit by unit, and both with what is on disk, and returns every difference. It
         changes nothing.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Batch(self, request, context):
+        """Carries out several operations of one session, in their order, and answers each: what it got, or why it was refused.
+
+        Each is all or nothing by itself; one that is refused does not stop those behind it. All that they changed is on disk
+        before the call returns. Nothing in a batch waits for units. Idempotent where each of its operations is.
+
+        Errors of the whole batch:
+        * `INVALID_ARGUMENT`, reason `INVALID_REQUEST`: no operations, or more than 256. Nothing was done.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -436,6 +454,11 @@ def add_ResourceManagerServiceServicer_to_server(servicer, server):
                     servicer.CheckConsistency,
                     request_deserializer=rmapi_dot_v1_dot_resource__manager__pb2.CheckConsistencyRequest.FromString,
                     response_serializer=rmapi_dot_v1_dot_resource__manager__pb2.CheckConsistencyResponse.SerializeToString,
+            ),
+            'Batch': grpc.unary_unary_rpc_method_handler(
+                    servicer.Batch,
+                    request_deserializer=rmapi_dot_v1_dot_resource__manager__pb2.BatchRequest.FromString,
+                    response_serializer=rmapi_dot_v1_dot_resource__manager__pb2.BatchResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -934,6 +957,33 @@ class ResourceManagerService(object):
             '/rmapi.v1.ResourceManagerService/CheckConsistency',
             rmapi_dot_v1_dot_resource__manager__pb2.CheckConsistencyRequest.SerializeToString,
             rmapi_dot_v1_dot_resource__manager__pb2.CheckConsistencyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Batch(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/rmapi.v1.ResourceManagerService/Batch',
+            rmapi_dot_v1_dot_resource__manager__pb2.BatchRequest.SerializeToString,
+            rmapi_dot_v1_dot_resource__manager__pb2.BatchResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -128,7 +128,7 @@ class ResourceManagerServiceStub:
     on all sites leave them out. Idempotent. For admins.
 
     Errors:
-    * `FAILED_PRECONDITION`, reason `UNIT_HELD`: somebody holds units there; the facts name the holder.
+    * `FAILED_PRECONDITION`, reason `UNIT_HELD`: somebody but the system holds units there; the facts name the holder.
     * `PERMISSION_DENIED`, reason `NOT_OWNER`: the caller is neither root nor the daemon's own user. Do not retry.
     * `INVALID_ARGUMENT`, reason `INVALID_REQUEST`: no such card or site.
     * `RESOURCE_EXHAUSTED`, reason `STORE_FULL`: as Acquire.
@@ -164,6 +164,15 @@ class ResourceManagerServiceStub:
     CheckConsistency: _grpc.UnaryUnaryMultiCallable[_resource_manager_pb2.CheckConsistencyRequest, _resource_manager_pb2.CheckConsistencyResponse]
     """Compares the bitmaps with the leases, unit by unit, and both with what is on disk, and returns every difference. It
     changes nothing.
+    """
+    Batch: _grpc.UnaryUnaryMultiCallable[_resource_manager_pb2.BatchRequest, _resource_manager_pb2.BatchResponse]
+    """Carries out several operations of one session, in their order, and answers each: what it got, or why it was refused.
+
+    Each is all or nothing by itself; one that is refused does not stop those behind it. All that they changed is on disk
+    before the call returns. Nothing in a batch waits for units. Idempotent where each of its operations is.
+
+    Errors of the whole batch:
+    * `INVALID_ARGUMENT`, reason `INVALID_REQUEST`: no operations, or more than 256. Nothing was done.
     """
 
 @_typing.type_check_only
@@ -262,7 +271,7 @@ class ResourceManagerServiceAsyncStub(ResourceManagerServiceStub):
     on all sites leave them out. Idempotent. For admins.
 
     Errors:
-    * `FAILED_PRECONDITION`, reason `UNIT_HELD`: somebody holds units there; the facts name the holder.
+    * `FAILED_PRECONDITION`, reason `UNIT_HELD`: somebody but the system holds units there; the facts name the holder.
     * `PERMISSION_DENIED`, reason `NOT_OWNER`: the caller is neither root nor the daemon's own user. Do not retry.
     * `INVALID_ARGUMENT`, reason `INVALID_REQUEST`: no such card or site.
     * `RESOURCE_EXHAUSTED`, reason `STORE_FULL`: as Acquire.
@@ -298,6 +307,15 @@ class ResourceManagerServiceAsyncStub(ResourceManagerServiceStub):
     CheckConsistency: _aio.UnaryUnaryMultiCallable[_resource_manager_pb2.CheckConsistencyRequest, _resource_manager_pb2.CheckConsistencyResponse]  # type: ignore[assignment]
     """Compares the bitmaps with the leases, unit by unit, and both with what is on disk, and returns every difference. It
     changes nothing.
+    """
+    Batch: _aio.UnaryUnaryMultiCallable[_resource_manager_pb2.BatchRequest, _resource_manager_pb2.BatchResponse]  # type: ignore[assignment]
+    """Carries out several operations of one session, in their order, and answers each: what it got, or why it was refused.
+
+    Each is all or nothing by itself; one that is refused does not stop those behind it. All that they changed is on disk
+    before the call returns. Nothing in a batch waits for units. Idempotent where each of its operations is.
+
+    Errors of the whole batch:
+    * `INVALID_ARGUMENT`, reason `INVALID_REQUEST`: no operations, or more than 256. Nothing was done.
     """
 
 class ResourceManagerServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -453,7 +471,7 @@ class ResourceManagerServiceServicer(metaclass=_abc_1.ABCMeta):
         on all sites leave them out. Idempotent. For admins.
 
         Errors:
-        * `FAILED_PRECONDITION`, reason `UNIT_HELD`: somebody holds units there; the facts name the holder.
+        * `FAILED_PRECONDITION`, reason `UNIT_HELD`: somebody but the system holds units there; the facts name the holder.
         * `PERMISSION_DENIED`, reason `NOT_OWNER`: the caller is neither root nor the daemon's own user. Do not retry.
         * `INVALID_ARGUMENT`, reason `INVALID_REQUEST`: no such card or site.
         * `RESOURCE_EXHAUSTED`, reason `STORE_FULL`: as Acquire.
@@ -537,6 +555,21 @@ class ResourceManagerServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_resource_manager_pb2.CheckConsistencyResponse, _abc.Awaitable[_resource_manager_pb2.CheckConsistencyResponse]]:
         """Compares the bitmaps with the leases, unit by unit, and both with what is on disk, and returns every difference. It
         changes nothing.
+        """
+
+    @_abc_1.abstractmethod
+    def Batch(
+        self,
+        request: _resource_manager_pb2.BatchRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_resource_manager_pb2.BatchResponse, _abc.Awaitable[_resource_manager_pb2.BatchResponse]]:
+        """Carries out several operations of one session, in their order, and answers each: what it got, or why it was refused.
+
+        Each is all or nothing by itself; one that is refused does not stop those behind it. All that they changed is on disk
+        before the call returns. Nothing in a batch waits for units. Idempotent where each of its operations is.
+
+        Errors of the whole batch:
+        * `INVALID_ARGUMENT`, reason `INVALID_REQUEST`: no operations, or more than 256. Nothing was done.
         """
 
 def add_ResourceManagerServiceServicer_to_server(servicer: ResourceManagerServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

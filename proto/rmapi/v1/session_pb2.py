@@ -27,7 +27,7 @@ from rmapi.v1 import resource_manager_pb2 as rmapi_dot_v1_dot_resource__manager_
 from rmapi.v1 import types_pb2 as rmapi_dot_v1_dot_types__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16rmapi/v1/session.proto\x12\x08rmapi.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1frmapi/v1/resource_manager.proto\x1a\x14rmapi/v1/types.proto\"\x83\x03\n\x0b\x43lientFrame\x12\x16\n\x0e\x63orrelation_id\x18\x01 \x01(\x03\x12-\n\x0copen_session\x18\x02 \x01(\x0b\x32\x15.rmapi.v1.OpenSessionH\x00\x12\x31\n\x0e\x61ttach_session\x18\x03 \x01(\x0b\x32\x17.rmapi.v1.AttachSessionH\x00\x12/\n\rclose_session\x18\x04 \x01(\x0b\x32\x16.rmapi.v1.CloseSessionH\x00\x12/\n\rfetch_windows\x18\x05 \x01(\x0b\x32\x16.rmapi.v1.FetchWindowsH\x00\x12\x30\n\nkeep_alive\x18\x06 \x01(\x0b\x32\x1a.rmapi.v1.KeepAliveRequestH\x00\x12\x31\n\x0ereturn_windows\x18\x07 \x01(\x0b\x32\x17.rmapi.v1.ReturnWindowsH\x00\x12+\n\x07release\x18\x08 \x01(\x0b\x32\x18.rmapi.v1.ReleaseRequestH\x00\x42\x06\n\x04\x62ody\"\xd3\x03\n\x0bServerFrame\x12\x16\n\x0e\x63orrelation_id\x18\x01 \x01(\x03\x12\x31\n\x0esession_opened\x18\x02 \x01(\x0b\x32\x17.rmapi.v1.SessionOpenedH\x00\x12\x31\n\x0esession_closed\x18\x03 \x01(\x0b\x32\x17.rmapi.v1.SessionClosedH\x00\x12$\n\x07windows\x18\x04 \x01(\x0b\x32\x11.rmapi.v1.WindowsH\x00\x12\x31\n\nkeep_alive\x18\x05 \x01(\x0b\x32\x1b.rmapi.v1.KeepAliveResponseH\x00\x12+\n\x0blease_ended\x18\x06 \x01(\x0b\x32\x14.rmapi.v1.LeaseEndedH\x00\x12 \n\x05\x66\x61ult\x18\x07 \x01(\x0b\x32\x0f.rmapi.v1.FaultH\x00\x12\x35\n\x10windows_returned\x18\x08 \x01(\x0b\x32\x19.rmapi.v1.WindowsReturnedH\x00\x12\x31\n\x0elease_revoking\x18\t \x01(\x0b\x32\x17.rmapi.v1.LeaseRevokingH\x00\x12,\n\x07release\x18\n \x01(\x0b\x32\x19.rmapi.v1.ReleaseResponseH\x00\x42\x06\n\x04\x62ody\"8\n\x0bOpenSession\x12\x18\n\x10protocol_version\x18\x01 \x01(\x05\x12\x0f\n\x07\x63ommand\x18\x02 \x01(\t\"U\n\rAttachSession\x12\x18\n\x10protocol_version\x18\x01 \x01(\x05\x12\x12\n\nsession_id\x18\x02 \x01(\t\x12\x16\n\x0esession_secret\x18\x03 \x01(\t\"\x0e\n\x0c\x43loseSession\" \n\x0c\x46\x65tchWindows\x12\x10\n\x08lease_id\x18\x01 \x01(\t\"^\n\rSessionOpened\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\x16\n\x0esession_secret\x18\x02 \x01(\t\x12\x0b\n\x03pid\x18\x03 \x01(\x05\x12\x14\n\x0c\x64\x61\x65mon_epoch\x18\x04 \x01(\x03\"\x0f\n\rSessionClosed\",\n\x07Windows\x12!\n\x07windows\x18\x01 \x03(\x0b\x32\x10.rmapi.v1.Window\"G\n\x06Window\x12\x17\n\x0f\x61llotment_index\x18\x01 \x01(\x05\x12\x12\n\nsize_bytes\x18\x02 \x01(\x03\x12\x10\n\x08lease_id\x18\x03 \x01(\t\"<\n\rReturnWindows\x12\x10\n\x08lease_id\x18\x01 \x01(\t\x12\x19\n\x11\x61llotment_indexes\x18\x02 \x03(\x05\"#\n\x0fWindowsReturned\x12\x10\n\x08lease_id\x18\x01 \x01(\t\"d\n\rLeaseRevoking\x12\x10\n\x08lease_id\x18\x01 \x01(\t\x12\r\n\x05\x63\x61use\x18\x02 \x01(\t\x12\x32\n\x0fnotice_duration\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\"-\n\nLeaseEnded\x12\x10\n\x08lease_id\x18\x01 \x01(\t\x12\r\n\x05\x63\x61use\x18\x02 \x01(\t\".\n\x05\x46\x61ult\x12%\n\x06\x64\x65tail\x18\x01 \x01(\x0b\x32\x15.rmapi.v1.ErrorDetailb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16rmapi/v1/session.proto\x12\x08rmapi.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1frmapi/v1/resource_manager.proto\x1a\x14rmapi/v1/types.proto\"\x92\n\n\x0b\x43lientFrame\x12\x16\n\x0e\x63orrelation_id\x18\x01 \x01(\x03\x12-\n\x0copen_session\x18\x02 \x01(\x0b\x32\x15.rmapi.v1.OpenSessionH\x00\x12\x31\n\x0e\x61ttach_session\x18\x03 \x01(\x0b\x32\x17.rmapi.v1.AttachSessionH\x00\x12/\n\rclose_session\x18\x04 \x01(\x0b\x32\x16.rmapi.v1.CloseSessionH\x00\x12/\n\rfetch_windows\x18\x05 \x01(\x0b\x32\x16.rmapi.v1.FetchWindowsH\x00\x12\x30\n\nkeep_alive\x18\x06 \x01(\x0b\x32\x1a.rmapi.v1.KeepAliveRequestH\x00\x12\x31\n\x0ereturn_windows\x18\x07 \x01(\x0b\x32\x17.rmapi.v1.ReturnWindowsH\x00\x12+\n\x07release\x18\x08 \x01(\x0b\x32\x18.rmapi.v1.ReleaseRequestH\x00\x12+\n\x07\x61\x63quire\x18\t \x01(\x0b\x32\x18.rmapi.v1.AcquireRequestH\x00\x12)\n\x06\x65xtend\x18\n \x01(\x0b\x32\x17.rmapi.v1.ExtendRequestH\x00\x12.\n\tgive_back\x18\x0b \x01(\x0b\x32\x19.rmapi.v1.GiveBackRequestH\x00\x12)\n\x06revoke\x18\x0c \x01(\x0b\x32\x17.rmapi.v1.RevokeRequestH\x00\x12+\n\x07reserve\x18\r \x01(\x0b\x32\x18.rmapi.v1.ReserveRequestH\x00\x12/\n\tunreserve\x18\x0e \x01(\x0b\x32\x1a.rmapi.v1.UnreserveRequestH\x00\x12>\n\x11list_reservations\x18\x0f \x01(\x0b\x32!.rmapi.v1.ListReservationsRequestH\x00\x12\x30\n\ngate_sites\x18\x10 \x01(\x0b\x32\x1a.rmapi.v1.GateSitesRequestH\x00\x12.\n\tget_lease\x18\x11 \x01(\x0b\x32\x19.rmapi.v1.GetLeaseRequestH\x00\x12\x32\n\x0blist_leases\x18\x12 \x01(\x0b\x32\x1b.rmapi.v1.ListLeasesRequestH\x00\x12\x30\n\nlist_cards\x18\x13 \x01(\x0b\x32\x1a.rmapi.v1.ListCardsRequestH\x00\x12\x30\n\nget_bitmap\x18\x14 \x01(\x0b\x32\x1a.rmapi.v1.GetBitmapRequestH\x00\x12\x30\n\nget_status\x18\x15 \x01(\x0b\x32\x1a.rmapi.v1.GetStatusRequestH\x00\x12\x34\n\x0cwatch_events\x18\x16 \x01(\x0b\x32\x1c.rmapi.v1.WatchEventsRequestH\x00\x12+\n\x07\x65xplain\x18\x17 \x01(\x0b\x32\x18.rmapi.v1.ExplainRequestH\x00\x12>\n\x11\x63heck_consistency\x18\x18 \x01(\x0b\x32!.rmapi.v1.CheckConsistencyRequestH\x00\x12\'\n\x05\x62\x61tch\x18\x19 \x01(\x0b\x32\x16.rmapi.v1.BatchRequestH\x00\x12\"\n\x06\x63\x61ncel\x18\x1a \x01(\x0b\x32\x10.rmapi.v1.CancelH\x00\x12 \n\x05visit\x18\x1b \x01(\x0b\x32\x0f.rmapi.v1.VisitH\x00\x42\x06\n\x04\x62ody\"\x80\x0b\n\x0bServerFrame\x12\x16\n\x0e\x63orrelation_id\x18\x01 \x01(\x03\x12\x31\n\x0esession_opened\x18\x02 \x01(\x0b\x32\x17.rmapi.v1.SessionOpenedH\x00\x12\x31\n\x0esession_closed\x18\x03 \x01(\x0b\x32\x17.rmapi.v1.SessionClosedH\x00\x12$\n\x07windows\x18\x04 \x01(\x0b\x32\x11.rmapi.v1.WindowsH\x00\x12\x31\n\nkeep_alive\x18\x05 \x01(\x0b\x32\x1b.rmapi.v1.KeepAliveResponseH\x00\x12+\n\x0blease_ended\x18\x06 \x01(\x0b\x32\x14.rmapi.v1.LeaseEndedH\x00\x12 \n\x05\x66\x61ult\x18\x07 \x01(\x0b\x32\x0f.rmapi.v1.FaultH\x00\x12\x35\n\x10windows_returned\x18\x08 \x01(\x0b\x32\x19.rmapi.v1.WindowsReturnedH\x00\x12\x31\n\x0elease_revoking\x18\t \x01(\x0b\x32\x17.rmapi.v1.LeaseRevokingH\x00\x12,\n\x07release\x18\n \x01(\x0b\x32\x19.rmapi.v1.ReleaseResponseH\x00\x12,\n\x07\x61\x63quire\x18\x0b \x01(\x0b\x32\x19.rmapi.v1.AcquireResponseH\x00\x12*\n\x06\x65xtend\x18\x0c \x01(\x0b\x32\x18.rmapi.v1.ExtendResponseH\x00\x12/\n\tgive_back\x18\r \x01(\x0b\x32\x1a.rmapi.v1.GiveBackResponseH\x00\x12*\n\x06revoke\x18\x0e \x01(\x0b\x32\x18.rmapi.v1.RevokeResponseH\x00\x12,\n\x07reserve\x18\x0f \x01(\x0b\x32\x19.rmapi.v1.ReserveResponseH\x00\x12\x30\n\tunreserve\x18\x10 \x01(\x0b\x32\x1b.rmapi.v1.UnreserveResponseH\x00\x12?\n\x11list_reservations\x18\x11 \x01(\x0b\x32\".rmapi.v1.ListReservationsResponseH\x00\x12\x31\n\ngate_sites\x18\x12 \x01(\x0b\x32\x1b.rmapi.v1.GateSitesResponseH\x00\x12/\n\tget_lease\x18\x13 \x01(\x0b\x32\x1a.rmapi.v1.GetLeaseResponseH\x00\x12\x33\n\x0blist_leases\x18\x14 \x01(\x0b\x32\x1c.rmapi.v1.ListLeasesResponseH\x00\x12\x31\n\nlist_cards\x18\x15 \x01(\x0b\x32\x1b.rmapi.v1.ListCardsResponseH\x00\x12\x31\n\nget_bitmap\x18\x16 \x01(\x0b\x32\x1b.rmapi.v1.GetBitmapResponseH\x00\x12\x31\n\nget_status\x18\x17 \x01(\x0b\x32\x1b.rmapi.v1.GetStatusResponseH\x00\x12\x35\n\x0cwatch_events\x18\x18 \x01(\x0b\x32\x1d.rmapi.v1.WatchEventsResponseH\x00\x12,\n\x07\x65xplain\x18\x19 \x01(\x0b\x32\x19.rmapi.v1.ExplainResponseH\x00\x12?\n\x11\x63heck_consistency\x18\x1a \x01(\x0b\x32\".rmapi.v1.CheckConsistencyResponseH\x00\x12(\n\x05\x62\x61tch\x18\x1b \x01(\x0b\x32\x17.rmapi.v1.BatchResponseH\x00\x12+\n\x0bwatch_ended\x18\x1c \x01(\x0b\x32\x14.rmapi.v1.WatchEndedH\x00\x12$\n\x07visited\x18\x1d \x01(\x0b\x32\x11.rmapi.v1.VisitedH\x00\x42\x06\n\x04\x62ody\"8\n\x0bOpenSession\x12\x18\n\x10protocol_version\x18\x01 \x01(\x05\x12\x0f\n\x07\x63ommand\x18\x02 \x01(\t\"U\n\rAttachSession\x12\x18\n\x10protocol_version\x18\x01 \x01(\x05\x12\x12\n\nsession_id\x18\x02 \x01(\t\x12\x16\n\x0esession_secret\x18\x03 \x01(\t\"\x0e\n\x0c\x43loseSession\"!\n\x05Visit\x12\x18\n\x10protocol_version\x18\x01 \x01(\x05\"\x1b\n\x06\x43\x61ncel\x12\x11\n\tcalled_id\x18\x01 \x01(\x03\" \n\x0c\x46\x65tchWindows\x12\x10\n\x08lease_id\x18\x01 \x01(\t\"^\n\rSessionOpened\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\x16\n\x0esession_secret\x18\x02 \x01(\t\x12\x0b\n\x03pid\x18\x03 \x01(\x05\x12\x14\n\x0c\x64\x61\x65mon_epoch\x18\x04 \x01(\x03\"\x0f\n\rSessionClosed\"\t\n\x07Visited\"\x0c\n\nWatchEnded\",\n\x07Windows\x12!\n\x07windows\x18\x01 \x03(\x0b\x32\x10.rmapi.v1.Window\"G\n\x06Window\x12\x17\n\x0f\x61llotment_index\x18\x01 \x01(\x05\x12\x12\n\nsize_bytes\x18\x02 \x01(\x03\x12\x10\n\x08lease_id\x18\x03 \x01(\t\"<\n\rReturnWindows\x12\x10\n\x08lease_id\x18\x01 \x01(\t\x12\x19\n\x11\x61llotment_indexes\x18\x02 \x03(\x05\"#\n\x0fWindowsReturned\x12\x10\n\x08lease_id\x18\x01 \x01(\t\"d\n\rLeaseRevoking\x12\x10\n\x08lease_id\x18\x01 \x01(\t\x12\r\n\x05\x63\x61use\x18\x02 \x01(\t\x12\x32\n\x0fnotice_duration\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\"-\n\nLeaseEnded\x12\x10\n\x08lease_id\x18\x01 \x01(\t\x12\r\n\x05\x63\x61use\x18\x02 \x01(\t\".\n\x05\x46\x61ult\x12%\n\x06\x64\x65tail\x18\x01 \x01(\x0b\x32\x15.rmapi.v1.ErrorDetailb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,33 +35,41 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'rmapi.v1.session_pb2', _glo
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_CLIENTFRAME']._serialized_start=124
-  _globals['_CLIENTFRAME']._serialized_end=511
-  _globals['_SERVERFRAME']._serialized_start=514
-  _globals['_SERVERFRAME']._serialized_end=981
-  _globals['_OPENSESSION']._serialized_start=983
-  _globals['_OPENSESSION']._serialized_end=1039
-  _globals['_ATTACHSESSION']._serialized_start=1041
-  _globals['_ATTACHSESSION']._serialized_end=1126
-  _globals['_CLOSESESSION']._serialized_start=1128
-  _globals['_CLOSESESSION']._serialized_end=1142
-  _globals['_FETCHWINDOWS']._serialized_start=1144
-  _globals['_FETCHWINDOWS']._serialized_end=1176
-  _globals['_SESSIONOPENED']._serialized_start=1178
-  _globals['_SESSIONOPENED']._serialized_end=1272
-  _globals['_SESSIONCLOSED']._serialized_start=1274
-  _globals['_SESSIONCLOSED']._serialized_end=1289
-  _globals['_WINDOWS']._serialized_start=1291
-  _globals['_WINDOWS']._serialized_end=1335
-  _globals['_WINDOW']._serialized_start=1337
-  _globals['_WINDOW']._serialized_end=1408
-  _globals['_RETURNWINDOWS']._serialized_start=1410
-  _globals['_RETURNWINDOWS']._serialized_end=1470
-  _globals['_WINDOWSRETURNED']._serialized_start=1472
-  _globals['_WINDOWSRETURNED']._serialized_end=1507
-  _globals['_LEASEREVOKING']._serialized_start=1509
-  _globals['_LEASEREVOKING']._serialized_end=1609
-  _globals['_LEASEENDED']._serialized_start=1611
-  _globals['_LEASEENDED']._serialized_end=1656
-  _globals['_FAULT']._serialized_start=1658
-  _globals['_FAULT']._serialized_end=1704
+  _globals['_CLIENTFRAME']._serialized_end=1422
+  _globals['_SERVERFRAME']._serialized_start=1425
+  _globals['_SERVERFRAME']._serialized_end=2833
+  _globals['_OPENSESSION']._serialized_start=2835
+  _globals['_OPENSESSION']._serialized_end=2891
+  _globals['_ATTACHSESSION']._serialized_start=2893
+  _globals['_ATTACHSESSION']._serialized_end=2978
+  _globals['_CLOSESESSION']._serialized_start=2980
+  _globals['_CLOSESESSION']._serialized_end=2994
+  _globals['_VISIT']._serialized_start=2996
+  _globals['_VISIT']._serialized_end=3029
+  _globals['_CANCEL']._serialized_start=3031
+  _globals['_CANCEL']._serialized_end=3058
+  _globals['_FETCHWINDOWS']._serialized_start=3060
+  _globals['_FETCHWINDOWS']._serialized_end=3092
+  _globals['_SESSIONOPENED']._serialized_start=3094
+  _globals['_SESSIONOPENED']._serialized_end=3188
+  _globals['_SESSIONCLOSED']._serialized_start=3190
+  _globals['_SESSIONCLOSED']._serialized_end=3205
+  _globals['_VISITED']._serialized_start=3207
+  _globals['_VISITED']._serialized_end=3216
+  _globals['_WATCHENDED']._serialized_start=3218
+  _globals['_WATCHENDED']._serialized_end=3230
+  _globals['_WINDOWS']._serialized_start=3232
+  _globals['_WINDOWS']._serialized_end=3276
+  _globals['_WINDOW']._serialized_start=3278
+  _globals['_WINDOW']._serialized_end=3349
+  _globals['_RETURNWINDOWS']._serialized_start=3351
+  _globals['_RETURNWINDOWS']._serialized_end=3411
+  _globals['_WINDOWSRETURNED']._serialized_start=3413
+  _globals['_WINDOWSRETURNED']._serialized_end=3448
+  _globals['_LEASEREVOKING']._serialized_start=3450
+  _globals['_LEASEREVOKING']._serialized_end=3550
+  _globals['_LEASEENDED']._serialized_start=3552
+  _globals['_LEASEENDED']._serialized_end=3597
+  _globals['_FAULT']._serialized_start=3599
+  _globals['_FAULT']._serialized_end=3645
 # @@protoc_insertion_point(module_scope)

@@ -12,7 +12,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class ClientFrame(_message.Message):
-    __slots__ = ("correlation_id", "open_session", "attach_session", "close_session", "fetch_windows", "keep_alive", "return_windows", "release")
+    __slots__ = ("correlation_id", "open_session", "attach_session", "close_session", "fetch_windows", "keep_alive", "return_windows", "release", "acquire", "extend", "give_back", "revoke", "reserve", "unreserve", "list_reservations", "gate_sites", "get_lease", "list_leases", "list_cards", "get_bitmap", "get_status", "watch_events", "explain", "check_consistency", "batch", "cancel", "visit")
     CORRELATION_ID_FIELD_NUMBER: _ClassVar[int]
     OPEN_SESSION_FIELD_NUMBER: _ClassVar[int]
     ATTACH_SESSION_FIELD_NUMBER: _ClassVar[int]
@@ -21,6 +21,25 @@ class ClientFrame(_message.Message):
     KEEP_ALIVE_FIELD_NUMBER: _ClassVar[int]
     RETURN_WINDOWS_FIELD_NUMBER: _ClassVar[int]
     RELEASE_FIELD_NUMBER: _ClassVar[int]
+    ACQUIRE_FIELD_NUMBER: _ClassVar[int]
+    EXTEND_FIELD_NUMBER: _ClassVar[int]
+    GIVE_BACK_FIELD_NUMBER: _ClassVar[int]
+    REVOKE_FIELD_NUMBER: _ClassVar[int]
+    RESERVE_FIELD_NUMBER: _ClassVar[int]
+    UNRESERVE_FIELD_NUMBER: _ClassVar[int]
+    LIST_RESERVATIONS_FIELD_NUMBER: _ClassVar[int]
+    GATE_SITES_FIELD_NUMBER: _ClassVar[int]
+    GET_LEASE_FIELD_NUMBER: _ClassVar[int]
+    LIST_LEASES_FIELD_NUMBER: _ClassVar[int]
+    LIST_CARDS_FIELD_NUMBER: _ClassVar[int]
+    GET_BITMAP_FIELD_NUMBER: _ClassVar[int]
+    GET_STATUS_FIELD_NUMBER: _ClassVar[int]
+    WATCH_EVENTS_FIELD_NUMBER: _ClassVar[int]
+    EXPLAIN_FIELD_NUMBER: _ClassVar[int]
+    CHECK_CONSISTENCY_FIELD_NUMBER: _ClassVar[int]
+    BATCH_FIELD_NUMBER: _ClassVar[int]
+    CANCEL_FIELD_NUMBER: _ClassVar[int]
+    VISIT_FIELD_NUMBER: _ClassVar[int]
     correlation_id: int
     open_session: OpenSession
     attach_session: AttachSession
@@ -29,10 +48,29 @@ class ClientFrame(_message.Message):
     keep_alive: _resource_manager_pb2.KeepAliveRequest
     return_windows: ReturnWindows
     release: _resource_manager_pb2.ReleaseRequest
-    def __init__(self, correlation_id: _Optional[int] = ..., open_session: _Optional[_Union[OpenSession, _Mapping]] = ..., attach_session: _Optional[_Union[AttachSession, _Mapping]] = ..., close_session: _Optional[_Union[CloseSession, _Mapping]] = ..., fetch_windows: _Optional[_Union[FetchWindows, _Mapping]] = ..., keep_alive: _Optional[_Union[_resource_manager_pb2.KeepAliveRequest, _Mapping]] = ..., return_windows: _Optional[_Union[ReturnWindows, _Mapping]] = ..., release: _Optional[_Union[_resource_manager_pb2.ReleaseRequest, _Mapping]] = ...) -> None: ...
+    acquire: _resource_manager_pb2.AcquireRequest
+    extend: _resource_manager_pb2.ExtendRequest
+    give_back: _resource_manager_pb2.GiveBackRequest
+    revoke: _resource_manager_pb2.RevokeRequest
+    reserve: _resource_manager_pb2.ReserveRequest
+    unreserve: _resource_manager_pb2.UnreserveRequest
+    list_reservations: _resource_manager_pb2.ListReservationsRequest
+    gate_sites: _resource_manager_pb2.GateSitesRequest
+    get_lease: _resource_manager_pb2.GetLeaseRequest
+    list_leases: _resource_manager_pb2.ListLeasesRequest
+    list_cards: _resource_manager_pb2.ListCardsRequest
+    get_bitmap: _resource_manager_pb2.GetBitmapRequest
+    get_status: _resource_manager_pb2.GetStatusRequest
+    watch_events: _resource_manager_pb2.WatchEventsRequest
+    explain: _resource_manager_pb2.ExplainRequest
+    check_consistency: _resource_manager_pb2.CheckConsistencyRequest
+    batch: _resource_manager_pb2.BatchRequest
+    cancel: Cancel
+    visit: Visit
+    def __init__(self, correlation_id: _Optional[int] = ..., open_session: _Optional[_Union[OpenSession, _Mapping]] = ..., attach_session: _Optional[_Union[AttachSession, _Mapping]] = ..., close_session: _Optional[_Union[CloseSession, _Mapping]] = ..., fetch_windows: _Optional[_Union[FetchWindows, _Mapping]] = ..., keep_alive: _Optional[_Union[_resource_manager_pb2.KeepAliveRequest, _Mapping]] = ..., return_windows: _Optional[_Union[ReturnWindows, _Mapping]] = ..., release: _Optional[_Union[_resource_manager_pb2.ReleaseRequest, _Mapping]] = ..., acquire: _Optional[_Union[_resource_manager_pb2.AcquireRequest, _Mapping]] = ..., extend: _Optional[_Union[_resource_manager_pb2.ExtendRequest, _Mapping]] = ..., give_back: _Optional[_Union[_resource_manager_pb2.GiveBackRequest, _Mapping]] = ..., revoke: _Optional[_Union[_resource_manager_pb2.RevokeRequest, _Mapping]] = ..., reserve: _Optional[_Union[_resource_manager_pb2.ReserveRequest, _Mapping]] = ..., unreserve: _Optional[_Union[_resource_manager_pb2.UnreserveRequest, _Mapping]] = ..., list_reservations: _Optional[_Union[_resource_manager_pb2.ListReservationsRequest, _Mapping]] = ..., gate_sites: _Optional[_Union[_resource_manager_pb2.GateSitesRequest, _Mapping]] = ..., get_lease: _Optional[_Union[_resource_manager_pb2.GetLeaseRequest, _Mapping]] = ..., list_leases: _Optional[_Union[_resource_manager_pb2.ListLeasesRequest, _Mapping]] = ..., list_cards: _Optional[_Union[_resource_manager_pb2.ListCardsRequest, _Mapping]] = ..., get_bitmap: _Optional[_Union[_resource_manager_pb2.GetBitmapRequest, _Mapping]] = ..., get_status: _Optional[_Union[_resource_manager_pb2.GetStatusRequest, _Mapping]] = ..., watch_events: _Optional[_Union[_resource_manager_pb2.WatchEventsRequest, _Mapping]] = ..., explain: _Optional[_Union[_resource_manager_pb2.ExplainRequest, _Mapping]] = ..., check_consistency: _Optional[_Union[_resource_manager_pb2.CheckConsistencyRequest, _Mapping]] = ..., batch: _Optional[_Union[_resource_manager_pb2.BatchRequest, _Mapping]] = ..., cancel: _Optional[_Union[Cancel, _Mapping]] = ..., visit: _Optional[_Union[Visit, _Mapping]] = ...) -> None: ...
 
 class ServerFrame(_message.Message):
-    __slots__ = ("correlation_id", "session_opened", "session_closed", "windows", "keep_alive", "lease_ended", "fault", "windows_returned", "lease_revoking", "release")
+    __slots__ = ("correlation_id", "session_opened", "session_closed", "windows", "keep_alive", "lease_ended", "fault", "windows_returned", "lease_revoking", "release", "acquire", "extend", "give_back", "revoke", "reserve", "unreserve", "list_reservations", "gate_sites", "get_lease", "list_leases", "list_cards", "get_bitmap", "get_status", "watch_events", "explain", "check_consistency", "batch", "watch_ended", "visited")
     CORRELATION_ID_FIELD_NUMBER: _ClassVar[int]
     SESSION_OPENED_FIELD_NUMBER: _ClassVar[int]
     SESSION_CLOSED_FIELD_NUMBER: _ClassVar[int]
@@ -43,6 +81,25 @@ class ServerFrame(_message.Message):
     WINDOWS_RETURNED_FIELD_NUMBER: _ClassVar[int]
     LEASE_REVOKING_FIELD_NUMBER: _ClassVar[int]
     RELEASE_FIELD_NUMBER: _ClassVar[int]
+    ACQUIRE_FIELD_NUMBER: _ClassVar[int]
+    EXTEND_FIELD_NUMBER: _ClassVar[int]
+    GIVE_BACK_FIELD_NUMBER: _ClassVar[int]
+    REVOKE_FIELD_NUMBER: _ClassVar[int]
+    RESERVE_FIELD_NUMBER: _ClassVar[int]
+    UNRESERVE_FIELD_NUMBER: _ClassVar[int]
+    LIST_RESERVATIONS_FIELD_NUMBER: _ClassVar[int]
+    GATE_SITES_FIELD_NUMBER: _ClassVar[int]
+    GET_LEASE_FIELD_NUMBER: _ClassVar[int]
+    LIST_LEASES_FIELD_NUMBER: _ClassVar[int]
+    LIST_CARDS_FIELD_NUMBER: _ClassVar[int]
+    GET_BITMAP_FIELD_NUMBER: _ClassVar[int]
+    GET_STATUS_FIELD_NUMBER: _ClassVar[int]
+    WATCH_EVENTS_FIELD_NUMBER: _ClassVar[int]
+    EXPLAIN_FIELD_NUMBER: _ClassVar[int]
+    CHECK_CONSISTENCY_FIELD_NUMBER: _ClassVar[int]
+    BATCH_FIELD_NUMBER: _ClassVar[int]
+    WATCH_ENDED_FIELD_NUMBER: _ClassVar[int]
+    VISITED_FIELD_NUMBER: _ClassVar[int]
     correlation_id: int
     session_opened: SessionOpened
     session_closed: SessionClosed
@@ -53,7 +110,26 @@ class ServerFrame(_message.Message):
     windows_returned: WindowsReturned
     lease_revoking: LeaseRevoking
     release: _resource_manager_pb2.ReleaseResponse
-    def __init__(self, correlation_id: _Optional[int] = ..., session_opened: _Optional[_Union[SessionOpened, _Mapping]] = ..., session_closed: _Optional[_Union[SessionClosed, _Mapping]] = ..., windows: _Optional[_Union[Windows, _Mapping]] = ..., keep_alive: _Optional[_Union[_resource_manager_pb2.KeepAliveResponse, _Mapping]] = ..., lease_ended: _Optional[_Union[LeaseEnded, _Mapping]] = ..., fault: _Optional[_Union[Fault, _Mapping]] = ..., windows_returned: _Optional[_Union[WindowsReturned, _Mapping]] = ..., lease_revoking: _Optional[_Union[LeaseRevoking, _Mapping]] = ..., release: _Optional[_Union[_resource_manager_pb2.ReleaseResponse, _Mapping]] = ...) -> None: ...
+    acquire: _resource_manager_pb2.AcquireResponse
+    extend: _resource_manager_pb2.ExtendResponse
+    give_back: _resource_manager_pb2.GiveBackResponse
+    revoke: _resource_manager_pb2.RevokeResponse
+    reserve: _resource_manager_pb2.ReserveResponse
+    unreserve: _resource_manager_pb2.UnreserveResponse
+    list_reservations: _resource_manager_pb2.ListReservationsResponse
+    gate_sites: _resource_manager_pb2.GateSitesResponse
+    get_lease: _resource_manager_pb2.GetLeaseResponse
+    list_leases: _resource_manager_pb2.ListLeasesResponse
+    list_cards: _resource_manager_pb2.ListCardsResponse
+    get_bitmap: _resource_manager_pb2.GetBitmapResponse
+    get_status: _resource_manager_pb2.GetStatusResponse
+    watch_events: _resource_manager_pb2.WatchEventsResponse
+    explain: _resource_manager_pb2.ExplainResponse
+    check_consistency: _resource_manager_pb2.CheckConsistencyResponse
+    batch: _resource_manager_pb2.BatchResponse
+    watch_ended: WatchEnded
+    visited: Visited
+    def __init__(self, correlation_id: _Optional[int] = ..., session_opened: _Optional[_Union[SessionOpened, _Mapping]] = ..., session_closed: _Optional[_Union[SessionClosed, _Mapping]] = ..., windows: _Optional[_Union[Windows, _Mapping]] = ..., keep_alive: _Optional[_Union[_resource_manager_pb2.KeepAliveResponse, _Mapping]] = ..., lease_ended: _Optional[_Union[LeaseEnded, _Mapping]] = ..., fault: _Optional[_Union[Fault, _Mapping]] = ..., windows_returned: _Optional[_Union[WindowsReturned, _Mapping]] = ..., lease_revoking: _Optional[_Union[LeaseRevoking, _Mapping]] = ..., release: _Optional[_Union[_resource_manager_pb2.ReleaseResponse, _Mapping]] = ..., acquire: _Optional[_Union[_resource_manager_pb2.AcquireResponse, _Mapping]] = ..., extend: _Optional[_Union[_resource_manager_pb2.ExtendResponse, _Mapping]] = ..., give_back: _Optional[_Union[_resource_manager_pb2.GiveBackResponse, _Mapping]] = ..., revoke: _Optional[_Union[_resource_manager_pb2.RevokeResponse, _Mapping]] = ..., reserve: _Optional[_Union[_resource_manager_pb2.ReserveResponse, _Mapping]] = ..., unreserve: _Optional[_Union[_resource_manager_pb2.UnreserveResponse, _Mapping]] = ..., list_reservations: _Optional[_Union[_resource_manager_pb2.ListReservationsResponse, _Mapping]] = ..., gate_sites: _Optional[_Union[_resource_manager_pb2.GateSitesResponse, _Mapping]] = ..., get_lease: _Optional[_Union[_resource_manager_pb2.GetLeaseResponse, _Mapping]] = ..., list_leases: _Optional[_Union[_resource_manager_pb2.ListLeasesResponse, _Mapping]] = ..., list_cards: _Optional[_Union[_resource_manager_pb2.ListCardsResponse, _Mapping]] = ..., get_bitmap: _Optional[_Union[_resource_manager_pb2.GetBitmapResponse, _Mapping]] = ..., get_status: _Optional[_Union[_resource_manager_pb2.GetStatusResponse, _Mapping]] = ..., watch_events: _Optional[_Union[_resource_manager_pb2.WatchEventsResponse, _Mapping]] = ..., explain: _Optional[_Union[_resource_manager_pb2.ExplainResponse, _Mapping]] = ..., check_consistency: _Optional[_Union[_resource_manager_pb2.CheckConsistencyResponse, _Mapping]] = ..., batch: _Optional[_Union[_resource_manager_pb2.BatchResponse, _Mapping]] = ..., watch_ended: _Optional[_Union[WatchEnded, _Mapping]] = ..., visited: _Optional[_Union[Visited, _Mapping]] = ...) -> None: ...
 
 class OpenSession(_message.Message):
     __slots__ = ("protocol_version", "command")
@@ -77,6 +153,18 @@ class CloseSession(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
 
+class Visit(_message.Message):
+    __slots__ = ("protocol_version",)
+    PROTOCOL_VERSION_FIELD_NUMBER: _ClassVar[int]
+    protocol_version: int
+    def __init__(self, protocol_version: _Optional[int] = ...) -> None: ...
+
+class Cancel(_message.Message):
+    __slots__ = ("called_id",)
+    CALLED_ID_FIELD_NUMBER: _ClassVar[int]
+    called_id: int
+    def __init__(self, called_id: _Optional[int] = ...) -> None: ...
+
 class FetchWindows(_message.Message):
     __slots__ = ("lease_id",)
     LEASE_ID_FIELD_NUMBER: _ClassVar[int]
@@ -96,6 +184,14 @@ class SessionOpened(_message.Message):
     def __init__(self, session_id: _Optional[str] = ..., session_secret: _Optional[str] = ..., pid: _Optional[int] = ..., daemon_epoch: _Optional[int] = ...) -> None: ...
 
 class SessionClosed(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class Visited(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class WatchEnded(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
 

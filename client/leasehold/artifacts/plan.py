@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from leasehold.artifact import content_hash_of
+from leasehold.artifacts.manifest import Manifest, name_of
+from leasehold.artifacts.packing import content_hash_of
 from leasehold.errors import Exhausted, Invalid, Refused
-from leasehold.manifest import Manifest, name_of
 
 if TYPE_CHECKING:
     from leasehold.local import Manager
@@ -130,7 +130,7 @@ def measure(path: Path, shapes: Shapes, *, on_try: Callable[[int, bool], None] =
 def _try(path: Path, shapes: Shapes, memory_bytes: int) -> dict[str, tuple[int, ...]] | None:
     """The shapes it ran with, or None where it did not fit."""
     asked = json.dumps([str(path), memory_bytes, {name: list(shape) for name, shape in shapes.items()}])
-    child = [sys.executable, "-m", "leasehold.plan", asked]
+    child = [sys.executable, "-m", "leasehold.artifacts.plan", asked]
     done = subprocess.run(child, capture_output=True, text=True, check=False)
     if done.returncode == _FITS_NOT:
         return None

@@ -30,9 +30,9 @@ from pathlib import Path
 
 from leasehold.aie.array import ArrayShape
 from leasehold.aie.resource_file import Resources, claims_of, read_resources
+from leasehold.artifacts.files import read_limited
 from leasehold.claims import Claim, Run, Units
 from leasehold.errors import Invalid
-from leasehold.files import read_limited
 
 MANIFEST_BYTES_MAX = 4 << 20  # resources of 50 by 9 tiles have 4,752 bytes
 NAME_CHARS_MAX = 64

@@ -24,10 +24,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from leasehold.aie.array import RESOURCE_TYPES, Tile, tile_of
+from leasehold.artifacts.manifest import NAME_CHARS_MAX, Manifest, ResourceFile, hash_text
 from leasehold.card import Allotment
 from leasehold.claims import Claim, Common, Ids, Run, Units
 from leasehold.errors import Invalid, Refused
-from leasehold.manifest import NAME_CHARS_MAX, Manifest, ResourceFile, hash_text
 
 if TYPE_CHECKING:
     from leasehold.local import Manager

@@ -13,7 +13,10 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from leasehold.aie.xclbin import (
+from leasehold.artifacts.files import read_limited, replace_file
+from leasehold.artifacts.manifest import Manifest, ResourceFile, hash_text, name_of
+from leasehold.artifacts.onnx_entry import chunks_without, entry_bytes, find_entries, hash_without
+from leasehold.artifacts.xclbin import (
     AIE_RESOURCES,
     MAGIC,
     XCLBIN_BYTES_MAX,
@@ -24,9 +27,6 @@ from leasehold.aie.xclbin import (
     write_xclbin,
 )
 from leasehold.errors import Invalid
-from leasehold.files import read_limited, replace_file
-from leasehold.manifest import Manifest, ResourceFile, hash_text, name_of
-from leasehold.onnx_entry import chunks_without, entry_bytes, find_entries, hash_without
 
 RESERVATION_KEY = "leasehold.reservation"
 

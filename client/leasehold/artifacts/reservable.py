@@ -3,10 +3,10 @@
 from pathlib import Path
 
 from leasehold.aie.resource_file import is_resource_file
-from leasehold.artifact import read_fresh
+from leasehold.artifacts.files import read_limited
+from leasehold.artifacts.manifest import MANIFEST_BYTES_MAX, Manifest, ResourceFile, hash_text, name_of
+from leasehold.artifacts.packing import check_fresh, read_packed
 from leasehold.errors import Invalid
-from leasehold.files import read_limited
-from leasehold.manifest import MANIFEST_BYTES_MAX, Manifest, ResourceFile, hash_text, name_of
 
 _HEAD_BYTES = 16
 
@@ -25,10 +25,21 @@ def manifest_of(path: Path) -> Manifest:
         if is_resource_file(head):
             data = read_limited(path, MANIFEST_BYTES_MAX)
             return Manifest(name_of(path), hash_text(data), resources=(ResourceFile(data),))
-        manifest = read_fresh(path)
+        manifest = _read_artifact(path)
     except OSError as fault:
         raise Invalid(f"cannot read {path}: {fault.strerror}", facts={"path": str(path)}) from fault
     if manifest is None:
         text = f"{path} carries no reservation; 'rmctl plan' or 'rmctl compile' makes one, 'rmctl pack' puts it in"
         raise Invalid(text, facts={"path": str(path)})
+    return manifest
+
+
+def _read_artifact(path: Path) -> Manifest | None:
+    try:
+        manifest = read_packed(path)
+    except Invalid as fault:
+        text = f"{path} is neither a manifest (.toml) nor a resource file nor an artifact that carries one: {fault}"
+        raise Invalid(text, facts={"path": str(path)}) from fault
+    if manifest is not None:
+        check_fresh(path, manifest)
     return manifest

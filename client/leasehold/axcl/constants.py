@@ -1,0 +1,52 @@
+"""The vendor's constants by their names (axcl_base, axcl_rt_type and axcl_rt_engine_type headers)."""
+
+from leasehold.runtime import DataType, MemcpyKind, ModelKind, VNpuKind
+
+AXCL_SUCC = 0
+AXCL_MAX_DEVICE_COUNT = 256
+AXCL_NO_TIMEOUT = -1
+
+AXCL_MEM_MALLOC_HUGE_FIRST = 0
+AXCL_MEM_MALLOC_HUGE_ONLY = 1
+AXCL_MEM_MALLOC_NORMAL_ONLY = 2
+AXCL_MEM_MALLOC_SIZE_ALIGN = 3
+MALLOC_POLICIES = frozenset(range(4))  # checked and otherwise ignored, as the card does
+
+AXCL_MEMCPY_HOST_TO_HOST = int(MemcpyKind.HOST_TO_HOST)
+AXCL_MEMCPY_HOST_TO_DEVICE = int(MemcpyKind.HOST_TO_DEVICE)
+AXCL_MEMCPY_DEVICE_TO_HOST = int(MemcpyKind.DEVICE_TO_HOST)
+AXCL_MEMCPY_DEVICE_TO_DEVICE = int(MemcpyKind.DEVICE_TO_DEVICE)
+AXCL_MEMCPY_HOST_PHY_TO_DEVICE = int(MemcpyKind.HOST_PHY_TO_DEVICE)
+AXCL_MEMCPY_DEVICE_TO_HOST_PHY = int(MemcpyKind.DEVICE_TO_HOST_PHY)
+
+AXCL_VNPU_DISABLE = int(VNpuKind.DISABLE)
+AXCL_VNPU_ENABLE = int(VNpuKind.ENABLE)
+AXCL_VNPU_BIG_LITTLE = int(VNpuKind.BIG_LITTLE)
+AXCL_VNPU_LITTLE_BIG = int(VNpuKind.LITTLE_BIG)
+
+AXCL_MODEL_TYPE_1CORE = int(ModelKind.ONE_CORE)
+AXCL_MODEL_TYPE_2CORE = int(ModelKind.TWO_CORES)
+AXCL_MODEL_TYPE_3CORE = int(ModelKind.THREE_CORES)
+
+AXCL_DATA_TYPE_NONE = int(DataType.NONE)
+AXCL_DATA_TYPE_INT4 = int(DataType.INT4)
+AXCL_DATA_TYPE_UINT4 = int(DataType.UINT4)
+AXCL_DATA_TYPE_INT8 = int(DataType.INT8)
+AXCL_DATA_TYPE_UINT8 = int(DataType.UINT8)
+AXCL_DATA_TYPE_INT16 = int(DataType.INT16)
+AXCL_DATA_TYPE_UINT16 = int(DataType.UINT16)
+AXCL_DATA_TYPE_INT32 = int(DataType.INT32)
+AXCL_DATA_TYPE_UINT32 = int(DataType.UINT32)
+AXCL_DATA_TYPE_INT64 = int(DataType.INT64)
+AXCL_DATA_TYPE_UINT64 = int(DataType.UINT64)
+AXCL_DATA_TYPE_FP4 = int(DataType.FP4)
+AXCL_DATA_TYPE_FP8 = int(DataType.FP8)
+AXCL_DATA_TYPE_FP16 = int(DataType.FP16)
+AXCL_DATA_TYPE_BF16 = int(DataType.BF16)
+AXCL_DATA_TYPE_FP32 = int(DataType.FP32)
+AXCL_DATA_TYPE_FP64 = int(DataType.FP64)
+
+# The header's numbers. The vendor's own Python packages count NHWC from 0.
+AXCL_DATA_LAYOUT_NONE = 0
+AXCL_DATA_LAYOUT_NHWC = 1
+AXCL_DATA_LAYOUT_NCHW = 2

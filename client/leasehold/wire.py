@@ -1,0 +1,278 @@
+"""One connection to the session socket on which many calls are under way, from any thread.
+
+Whoever waits for an answer reads the socket himself, where nobody else does: he leads, takes every frame that comes to
+whoever it is for, and when he has his own answer another of those who wait leads on. So one thread alone pays for no
+other. An event loop may lead for good. What is no answer is news, and left for the session's own thread.
+"""
+
+import socket
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from select import POLLIN, POLLOUT, poll
+
+from google.protobuf.message import DecodeError
+
+from leasehold.frames import Reader, framed
+from leasehold.retries import NotThere, refusal_of
+from rmapi.v1 import session_pb2 as pb
+
+
+class Answer:
+    """What one frame is answered with. ``tell`` is called when it is there, by whoever read it."""
+
+    __slots__ = ("_turn", "descriptors", "frame", "is_done", "tell")
+
+    def __init__(self, tell: Callable[[], None] | None = None) -> None:
+        self.frame: pb.ServerFrame | None = None
+        """None where it is done: the connection broke."""
+        self.descriptors: Sequence[int] = ()
+        self.is_done = False
+        self.tell = tell
+        self._turn: threading.Event | None = None
+
+    def done(self, frame: pb.ServerFrame | None, descriptors: Sequence[int] = ()) -> None:
+        """It is there, or never will be."""
+        self.frame, self.descriptors = frame, descriptors
+        self.is_done = True
+        if self.tell is not None:
+            self.tell()
+        self.wake()
+
+    def wake(self) -> None:
+        """Has whoever waits for it look: whether it is there, or whether he can lead."""
+        if self._turn is not None:
+            self._turn.set()
+
+    def wait(self, timeout_s: float) -> bool:
+        """Waits to be woken; answers False where that was not in time."""
+        if self._turn is None:
+            self._turn = threading.Event()
+        if self.is_done:  # it came before the event was there to be set
+            return True
+        is_woken = self._turn.wait(timeout_s)
+        self._turn.clear()
+        return is_woken
+
+    @property
+    def is_awaited(self) -> bool:
+        """Whether a thread waits for it that could lead."""
+        return self._turn is not None and not self.is_done
+
+    def told(self) -> pb.ServerFrame:
+        """The frame of an answer that is done.
+
+        Raises:
+            NotThere: the connection broke.
+            Refused, SessionUnknown, DaemonUnavailable: the daemon said no.
+        """
+        if self.frame is None:
+            raise NotThere("the connection to the daemon broke")
+        if self.frame.HasField("fault"):
+            raise refusal_of(self.frame.fault.detail)
+        return self.frame
+
+
+class Wire:
+    """A connection that was greeted. ``on_news`` is called where there is something in ``news``, or it broke."""
+
+    def __init__(self, connection: socket.socket, on_news: Callable[[], None] = lambda: None) -> None:
+        """Takes over ``connection``."""
+        connection.setblocking(False)
+        self._socket = connection
+        self._on_news = on_news
+        self.news: deque[tuple[pb.ServerFrame, Sequence[int]]] = deque()
+        self.is_broken = False
+        self.was_led = False  # since somebody last looked
+        self.is_led_by_loop = False
+        self._lock = threading.Lock()  # guards what is sent, who leads, and who waits
+        self._reading = threading.Lock()
+        self._reader = Reader(connection)
+        self._unsent = bytearray()
+        self._last_id = 1_000  # the greeting has lower ones
+        self._answers: dict[int, Answer] = {}
+        self._leader: Answer | None = None
+        self._readable = poll()
+        self._readable.register(connection, POLLIN)
+
+    def forget_news(self) -> None:
+        """Keeps no news: nobody takes them."""
+        self._on_news = self.news.clear
+
+    def fileno(self) -> int:
+        """The descriptor of its socket, to wait for what comes."""
+        return self._socket.fileno()
+
+    @property
+    def is_led(self) -> bool:
+        """Whether somebody reads what comes."""
+        return self._leader is not None or self.is_led_by_loop
+
+    # Asking.
+
+    def ask(self, frame: pb.ClientFrame, timeout_s: float, answer: Answer | None = None) -> Answer:
+        """Sends a frame and waits for its answer, which is done then; it is ``answer``, where that is given.
+
+        Raises:
+            NotThere: the connection broke, or there was no answer in time.
+        """
+        give_up_at = time.monotonic() + timeout_s
+        answer = answer or Answer()
+        try:
+            self.send(self.begin(frame, answer), give_up_at)
+            self._await(answer, give_up_at)
+        finally:
+            self._leave(frame.correlation_id, answer)
+        return answer
+
+    def begin(self, frame: pb.ClientFrame, answer: Answer) -> bytes:
+        """Numbers a frame, and has ``answer`` done with what it is answered with; answers its bytes, still to be sent.
+
+        Raises:
+            NotThere: the connection is broken.
+        """
+        with self._lock:
+            if self.is_broken:
+                raise NotThere("the connection to the daemon is broken")
+            self._last_id += 1
+            frame.correlation_id = self._last_id
+            self._answers[self._last_id] = answer
+        return framed(frame)
+
+    def give_up(self, frame: pb.ClientFrame) -> None:
+        """Waits for the answer to ``frame`` no longer, and tells the daemon."""
+        if self._answers.pop(frame.correlation_id, None) is not None and not self.is_broken:
+            cancel = pb.ClientFrame(cancel=pb.Cancel(called_id=frame.correlation_id))
+            self.send_now(framed(cancel))
+
+    def send(self, data: bytes, give_up_at: float) -> None:
+        """Sends bytes, and waits until the last of them is on its way.
+
+        Raises:
+            NotThere: the connection broke, or the daemon does not read.
+        """
+        if self.send_now(data):
+            return
+        writable = poll()
+        writable.register(self._socket, POLLOUT)
+        while not self.send_now(b""):
+            if self.is_broken or time.monotonic() >= give_up_at:
+                raise NotThere("the daemon does not read")
+            writable.poll(max(0.0, give_up_at - time.monotonic()) * 1000)
+        if self.is_broken:
+            raise NotThere("the connection to the daemon broke")
+
+    def send_now(self, data: bytes) -> bool:
+        """Sends bytes, as far as the daemon reads; the rest goes before what is sent next. Answers if all has gone."""
+        with self._lock:
+            if self._unsent:
+                self._unsent += data
+                data = bytes(self._unsent)
+            try:
+                sent = self._socket.send(data) if data else 0
+            except BlockingIOError:
+                sent = 0
+            except OSError:
+                sent = len(data)
+                self._break()
+            if sent == len(data):
+                self._unsent.clear()
+                return True
+            self._unsent[:] = data[sent:]
+            return False
+
+    def send_descriptors(self, frame: pb.ClientFrame, descriptors: Sequence[int]) -> None:
+        """Sends a frame with copies of descriptors, where the daemon reads; else nothing."""
+        with self._lock:
+            data = framed(frame)
+            try:
+                if not self._unsent:
+                    self._unsent += data[socket.send_fds(self._socket, [data], list(descriptors)) :]
+            except BlockingIOError:
+                return
+            except OSError:
+                self._break()
+
+    def _await(self, answer: Answer, give_up_at: float) -> None:
+        while not answer.is_done:
+            left_s = give_up_at - time.monotonic()
+            if left_s <= 0:
+                raise NotThere("the daemon gave no answer in time")
+            with self._lock:
+                if self._leader is None and not self.is_led_by_loop:
+                    self._leader = answer
+                    self.was_led = True
+            if self._leader is answer:
+                self._readable.poll(left_s * 1000)
+                self.read()
+            else:
+                answer.wait(left_s)
+
+    def _leave(self, correlation_id: int, answer: Answer) -> None:
+        """Waits no longer, and lets another lead."""
+        is_given_up = not answer.is_done
+        with self._lock:
+            if not is_given_up:
+                self._answers.pop(correlation_id, None)
+            if self._leader is answer:
+                self._leader = None
+            if self._leader is None:
+                for other in self._answers.values():
+                    if other.is_awaited and other is not answer:
+                        other.wake()
+                        break
+        if is_given_up:
+            self.give_up(pb.ClientFrame(correlation_id=correlation_id))
+
+    # Reading.
+
+    def read(self) -> None:
+        """Takes what has come, once, and hands it on; waits for nothing."""
+        with self._reading:
+            try:
+                frames = self._reader.read()
+            except BlockingIOError:
+                return
+            except (OSError, EOFError, DecodeError):
+                self._break()
+                return
+            except BaseException:  # Ctrl-C: what was read may be lost, and somebody would wait for it for ever
+                self._break()
+                raise
+            for frame, descriptors in frames:
+                answer = self._answers.pop(frame.correlation_id, None)
+                if answer is not None:
+                    answer.done(frame, descriptors)
+                else:
+                    self.news.append((frame, descriptors))
+        if self.news:
+            self._on_news()
+
+    def _break(self) -> None:
+        """Nothing comes any more: whoever waits is told, and whoever reads is woken."""
+        self.is_broken = True
+        with suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
+        for answer in list(self._answers.values()):
+            if not answer.is_done:
+                answer.done(None)
+        self._answers.clear()
+        self._on_news()
+
+    def hang_up(self) -> None:
+        """Ends the connection; whoever waits is told."""
+        self._break()
+
+    def close(self) -> None:
+        """Lets go of the socket, and of descriptors that nobody claimed."""
+        if not self.is_broken:
+            self._break()
+        with self._reading:
+            self._reader.close()
+            self._socket.close()
+
+    def detach(self) -> int:
+        """Lets go of the socket without a word: its descriptor."""
+        return self._socket.detach()

@@ -8,13 +8,16 @@ import sys
 import time
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import click
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from bench.harness import SEED, Figure, Row, noise, say
+from bench import harness
+from bench.harness import SEED, Figure, Row, say
+from bench.page import write
 
 BENCHMARKS = {
     "runs": "taking and giving back runs of units in pools of 2^10 to 2^24 units",
@@ -36,12 +39,15 @@ BENCHMARKS = {
 }
 _TABLE_WIDTH = 160  # where standard output is no terminal
 
+_PAGE = Path(__file__).resolve().parents[1] / "docs" / "benchmarks.md"
+
 _EPILOG = """\b
 Examples:
-  python -m bench                          all of them, about three minutes
+  python -m bench                          all of them, a quarter of an hour, or two on a busy machine
   python -m bench --list                   their names
-  python -m bench --only kill --only rpc   some of them
+  python -m bench --only kill --only pairs some of them
   python -m bench --json bench.json        the table, and the figures in a file
+  python -m bench --from bench.json --write   docs/benchmarks.md from such files, without measuring
 """
 
 
@@ -52,8 +58,18 @@ Examples:
 @click.option(
     "--json", "json_path", type=click.Path(path_type=Path, dir_okay=False), help="Writes the figures there too."
 )
+@click.option(
+    "--from",
+    "read_paths",
+    multiple=True,
+    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    help="Measures nothing and reads figures that --json wrote; may be repeated, a later file holds.",
+)
+@click.option("--write", "writes", is_flag=True, help="Writes the figures and plots into docs/benchmarks.md.")
 @click.option("--list", "lists", is_flag=True, help="Lists the benchmarks.")
-def command(*, only: tuple[str, ...], json_path: Path | None, lists: bool) -> None:
+def command(
+    *, only: tuple[str, ...], json_path: Path | None, read_paths: tuple[Path, ...], writes: bool, lists: bool
+) -> None:
     """Measures Leasehold against bare or peer baselines, interleaved with them, and prints one table.
 
     A figure is a median with its spread in brackets. Rounds in which other processes took more than a tenth of the CPUs
@@ -63,21 +79,64 @@ def command(*, only: tuple[str, ...], json_path: Path | None, lists: bool) -> No
         for name, what in BENCHMARKS.items():
             click.echo(f"{name:10} {what}")
         return
+    if read_paths:
+        document = _read(read_paths)
+    else:
+        document = _measure([name for name in BENCHMARKS if not only or name in only], json_path)
+    if not writes:
+        return
+    missing = [name for name in BENCHMARKS if name not in document["benchmarks"]]
+    if missing:
+        raise click.ClickException(f"--write needs every benchmark, or the page would lose some: {', '.join(missing)}")
+    for path in write(document, _PAGE):
+        say(f"{path.name} written")
+
+
+def _measure(names: list[str], json_path: Path | None) -> dict[str, Any]:
+    """Runs them and prints their table; what is measured goes to the file as soon as it is."""
     rows: dict[str, list[Row]] = {}
-    began = time.monotonic()
-    for name in [name for name in BENCHMARKS if not only or name in only]:
+    document: dict[str, Any] = {"seed": SEED, "benchmarks": {}}
+    all_noise: list[str] = []
+    all_began = time.monotonic()
+    for name in names:
         say(f"{name}: {BENCHMARKS[name]}")
+        began = time.monotonic()
         try:
             rows[name] = importlib.import_module(f"bench.{name}").run()
         except RuntimeError as fault:  # a model is missing, or a process of ours ended
             raise click.ClickException(f"{name}: {fault}") from fault
-    _print(rows, time.monotonic() - began)
+        document["benchmarks"][name] = {
+            "machine": _machine(),
+            "elapsed_s": time.monotonic() - began,
+            "rows": [row.to_json() for row in rows[name]],
+            "noise": list(harness.noise),
+            "remarks": list(harness.remarks),
+            "charts": [chart.to_json() for chart in harness.charts],
+        }
+        all_noise += harness.noise
+        harness.noise.clear()
+        harness.remarks.clear()
+        harness.charts.clear()
+        if json_path is not None:
+            json_path.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+    _print(rows, all_noise, time.monotonic() - all_began)
     if json_path is not None:
-        json_path.write_text(json.dumps(_to_json(rows), indent=2) + "\n", encoding="utf-8")
         say(f"figures written to {json_path}")
+    return document
 
 
-def _print(rows: dict[str, list[Row]], elapsed_s: float) -> None:
+def _read(paths: tuple[Path, ...]) -> dict[str, Any]:
+    """What these files have, in the order of the table."""
+    parts: dict[str, Any] = {}
+    for path in paths:
+        try:
+            parts |= json.loads(path.read_text(encoding="utf-8"))["benchmarks"]
+        except (ValueError, KeyError, TypeError) as fault:
+            raise click.ClickException(f"{path} has no figures: {fault}") from fault
+    return {"seed": SEED, "benchmarks": {name: parts[name] for name in BENCHMARKS if name in parts}}
+
+
+def _print(rows: dict[str, list[Row]], all_noise: list[str], elapsed_s: float) -> None:
     console = Console() if sys.stdout.isatty() else Console(width=_TABLE_WIDTH)
     table = Table(box=box.SIMPLE_HEAD, title=_machine(), title_justify="left", title_style="")
     for name in ("what", "figure", "baseline", "ratio", "bar", "met"):
@@ -89,7 +148,7 @@ def _print(rows: dict[str, list[Row]], elapsed_s: float) -> None:
     console.print(table)
     missed = [row.what for of_one in rows.values() for row in of_one if row.is_met is False]
     verdict = f"{len(missed)} bars MISSED: " + "; ".join(missed) if missed else "Every bar is met."
-    for line in noise:
+    for line in all_noise:
         console.print(line, highlight=False)
     console.print(f"{verdict} Seed {SEED}, {elapsed_s:.0f} s.", highlight=False)
 
@@ -103,11 +162,6 @@ def _machine() -> str:
     return (
         f"{when}, {os.cpu_count()} CPUs, {platform.system()} {platform.release()}, Python {platform.python_version()}"
     )
-
-
-def _to_json(rows: dict[str, list[Row]]) -> dict[str, object]:
-    benchmarks = {name: [row.to_json() for row in of_one] for name, of_one in rows.items()}
-    return {"machine": _machine(), "seed": SEED, "noise": noise, "benchmarks": benchmarks}
 
 
 if __name__ == "__main__":

@@ -69,6 +69,12 @@ def label_of(module: ModuleType, *, durable: bool) -> str:
     return f"{name}, {kind}" if module.Server.is_durable_kind else name
 
 
+def drawn_label(one: Contestant) -> str:
+    """How a picture names it, which says itself whether its servers are durable."""
+    label = one.label.removesuffix(", not durable").removesuffix(", durable")
+    return f"Leasehold, {label}" if one.is_ours else label
+
+
 def remark(text: str) -> None:
     """Notes it once for the foot of the table."""
     if text not in remarks:

@@ -40,7 +40,7 @@ class Figure:
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """What a row must meet, ``most`` or ``least``. ``of_figure`` compares the median of the figure, else the ratio's."""
+    """What a row must meet, ``most`` or ``least``: the ratio's median, or with ``of_figure`` the figure's."""
 
     most: float | None = None
     of_figure: bool = False

@@ -20,6 +20,7 @@ from bench.processes import Worker, answer, daemon, orders
 PATTERN = 0xA5
 WAIT_S = 30.0
 GRANT_MS_MOST = 20.0
+BEYOND_MS_MOST = 3.0
 MEMORY = "64MiB"  # that the bar is for
 KILL_COUNT = 20
 OTHER_MEMORIES = {"1MiB": 6, "512MiB": 6}  # with how many kills each: the kernel takes pages back one by one
@@ -41,6 +42,16 @@ def run() -> list[Row]:
                 note=f"difference {rounds.figure('more', 'ms')}; {grants.count} kills",
             )
         )
+        rows.append(
+            Row(
+                f"kill: holder of {memory}, the waiter's grant beyond the death of the holder itself",
+                rounds.figure("beyond", "ms"),
+                rounds.figure("death", "ms"),
+                None,
+                Bar(BEYOND_MS_MOST, of_figure=True) if memory == MEMORY else None,
+                note="the baseline is that death, the kernel's work on its memory included",
+            )
+        )
     dirty = [count for rounds in all_rounds.values() for count in rounds.column("dirty")]
     what = f"kill: bytes of the dead's pattern left in what the waiter got, {len(dirty)} kills"
     return [*rows, Row(what, Figure.of(dirty, "bytes"), is_checked=not any(dirty))]
@@ -54,9 +65,16 @@ def _rounds(memory: str, count: int) -> Rounds:
                 holder.hear()
                 twin.hear()
                 kernel_ms = _death_ms(twin) if number % 2 else 0.0
-                grant_ms, dirty_bytes = _grant_ms(client, holder, memory)
+                grant_ms, death_ms, dirty_bytes = _grant_ms(client, holder, memory)
                 kernel_ms = kernel_ms or _death_ms(twin)
-            return {"grant": grant_ms, "kernel": kernel_ms, "more": grant_ms - kernel_ms, "dirty": dirty_bytes}
+            return {
+                "grant": grant_ms,
+                "kernel": kernel_ms,
+                "more": grant_ms - kernel_ms,
+                "death": death_ms,
+                "beyond": grant_ms - death_ms,
+                "dirty": dirty_bytes,
+            }
 
         return run_rounds(count, measure, what=f"kill: {memory}")
 
@@ -91,8 +109,8 @@ def _death_ms(worker: Worker) -> float:
         os.close(pidfd)
 
 
-def _grant_ms(client: leasehold.Client, holder: Worker, memory: str) -> tuple[float, int]:
-    """Milliseconds from SIGKILL of the holder to the waiter's grant, and how many bytes of its memory are not zero."""
+def _grant_ms(client: leasehold.Client, holder: Worker, memory: str) -> tuple[float, float, int]:
+    """Milliseconds from SIGKILL of the holder to the waiter's grant and to its death; its bytes that are not zero."""
     granted: list[tuple[int, leasehold.Lease]] = []
 
     def wait() -> None:
@@ -103,11 +121,15 @@ def _grant_ms(client: leasehold.Client, holder: Worker, memory: str) -> tuple[fl
     waiter.start()
     wait_until(lambda: client.cards()[0].pool("memory").waiters == 1, what="the waiter is in the queue")
     assert not granted
+    pidfd = os.pidfd_open(holder.pid)
     began = time.monotonic_ns()
     holder.kill()
+    select.select([pidfd], [], [])
+    died = time.monotonic_ns()
+    os.close(pidfd)
     waiter.join(WAIT_S)
     ended, lease = granted[0]
     assert lease.memory is not None
     dirty_bytes = int(np.count_nonzero(np.frombuffer(lease.memory, np.uint8)))
     lease.release()
-    return (ended - began) / 1e6, dirty_bytes
+    return (ended - began) / 1e6, (died - began) / 1e6, dirty_bytes

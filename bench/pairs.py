@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from bench import harness
 from bench.chart import Chart, Point, Series
-from bench.contestants import OURS, PEERS, Contestant, contestants
+from bench.contestants import OURS, PEERS, Contestant, contestants, drawn_label
 from bench.harness import SEED, Bar, Round, Rounds, Row, progress, run_rounds
 from bench.peers.rmd import GRPC, SESSION
 from bench.swarm import Swarm
@@ -121,7 +121,7 @@ def _charts(found: dict[str, Contestant], all_rounds: dict[int, Rounds]) -> list
         labels = [label for label in found if label.endswith(", durable") == durable]
         series = [
             Series(
-                _short(label),
+                drawn_label(found[label]),
                 tuple(rounds.point(str(count), label) for count, rounds in all_rounds.items()),
                 found[label].is_ours,
             )
@@ -129,8 +129,10 @@ def _charts(found: dict[str, Contestant], all_rounds: dict[int, Rounds]) -> list
         ]
         title = f"Pairs of acquire and release a second, by the number of clients, {kind}"
         charts.append(Chart(f"pairs-{kind.replace(' ', '-')}", title, "pairs/s", tuple(series)))
-        bars = [Series(_short(label), (_p50_to_p99(all_rounds[min(all_rounds)], label),), found[label].is_ours)
-                for label in labels]  # fmt: skip
+        bars = [
+            Series(drawn_label(found[label]), (_p50_to_p99(all_rounds[min(all_rounds)], label),), found[label].is_ours)
+            for label in labels
+        ]
         title = f"One acquire of one client, {kind}: p50, and the line to p99"
         charts.append(Chart(f"latency-{kind.replace(' ', '-')}", title, "us", tuple(bars), has_lines=False))
     return charts
@@ -139,7 +141,3 @@ def _charts(found: dict[str, Contestant], all_rounds: dict[int, Rounds]) -> list
 def _p50_to_p99(rounds: Rounds, label: str) -> Point:
     p50, p99 = (rounds.figure(f"{label} {which}").median for which in ("p50", "p99"))
     return Point("", p50, p50, p99)
-
-
-def _short(label: str) -> str:
-    return label.removesuffix(", not durable").removesuffix(", durable")

@@ -9,11 +9,12 @@ import os
 import select
 import signal
 import time
+from functools import partial
 from pathlib import Path
 
 from bench import harness
 from bench.chart import Chart, Series
-from bench.contestants import OURS, Contestant, contestants
+from bench.contestants import OURS, Contestant, contestants, drawn_label
 from bench.harness import Bar, Round, Rounds, Row, run_rounds, wait_until
 from bench.peers.rmd import GRPC, SESSION
 from bench.processes import Worker, answer, orders
@@ -22,7 +23,7 @@ ROUND_COUNT = 10
 BEYOND_MS_MOST = 3.0
 SLEEPING_LOOKS = 20  # in a row at which the waiter's threads all sleep: then it waits
 PEERS = ("postgres", "flock", "etcd")
-NOT_ABLE = "not measured: Redis and labgrid, which notice no death (a key's ttl runs out, its bits stay; a place stays acquired)"
+NOT_ABLE = "Redis and labgrid notice no death: bits stay set, a place stays acquired"
 
 
 def run() -> list[Row]:
@@ -32,7 +33,7 @@ def run() -> list[Row]:
         rounds = run_rounds(ROUND_COUNT, lambda number: _measure(wanted, number), what="reclaim")
     ours = next(OURS[door, True] for door in (SESSION, GRPC) if OURS[door, True] in wanted)
     others = [label for label in wanted if label != ours]
-    bars = [Series(label, (rounds.point("", label),), wanted[label].is_ours) for label in wanted]
+    bars = [Series(drawn_label(wanted[label]), (rounds.point("", label),), wanted[label].is_ours) for label in wanted]
     title = "From SIGKILL of a holder to the grant of the waiter"
     harness.charts.append(
         Chart("reclaim", title, "ms", tuple(bars), has_lines=False, note="etcd: a ttl of 2 s, its least")
@@ -68,7 +69,7 @@ def _measure(wanted: dict[str, Contestant], number: int) -> Round:
             assert holder.hear() == "held"
             with Worker("bench.reclaim:wait", *arguments, python=server.python) as waiter:
                 assert waiter.hear() == "waiting"
-                wait_until(lambda waiter=waiter: _sleeps(waiter.pid), what="the waiter waits")
+                wait_until(partial(_sleeps, waiter.pid), what="the waiter waits")
                 began, died = _kill(holder)
                 granted = int(waiter.hear())
         measured[label] = (granted - began) / 1e6

@@ -10,7 +10,7 @@ from contextlib import ExitStack
 
 from bench import harness
 from bench.chart import Chart, Series
-from bench.contestants import OURS, Contestant, contestants
+from bench.contestants import OURS, Contestant, contestants, drawn_label
 from bench.harness import Round, Row, progress, run_rounds
 from bench.peers.rmd import GRPC, SESSION
 from bench.processes import Worker, answer, orders
@@ -32,7 +32,7 @@ def run() -> list[Row]:
             worker = stack.enter_context(Worker("bench.recovery:fill", *arguments, python=one.server.python))
             assert worker.hear() == "filled"
         rounds = run_rounds(ROUND_COUNT, lambda number: _measure(wanted, number), what="recovery")
-    bars = [Series(label, (rounds.point("", label),), wanted[label].is_ours) for label in wanted]
+    bars = [Series(drawn_label(wanted[label]), (rounds.point("", label),), wanted[label].is_ours) for label in wanted]
     title = f"From the start of a server with {LEASE_COUNT:,} leases, after SIGKILL, to its first answer"
     harness.charts.append(Chart("recovery", title, "s", tuple(bars), has_lines=False))
     return [

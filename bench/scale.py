@@ -55,7 +55,7 @@ def run() -> list[Row]:
         empty_kib = _resident_kib(large)
         share = SESSION_COUNT // PROCESS_COUNT
         counts = [share + (number < SESSION_COUNT - share * PROCESS_COUNT) for number in range(PROCESS_COUNT)]
-        workers = []
+        workers: list[Worker] = []
         for count in counts:
             progress(f"scale: {len(workers)} of {PROCESS_COUNT} processes")
             worker = stack.enter_context(Worker("bench.scale:hold", large.run_directory, count))
@@ -164,7 +164,7 @@ async def _hold(run_directory: str, session_count: int) -> None:
         tasks += [asyncio.create_task(_wait(client)) for client in clients for _ in range(WAITERS_PER_SESSION)]
         watcher_count = round(WATCHER_COUNT * session_count / SESSION_COUNT)
         tasks += [asyncio.create_task(_watch(client)) for client in clients[:watcher_count]]
-        while (await clients[0].cards())[0].pool("wanted").waiters < SESSION_COUNT * WAITERS_PER_SESSION:
+        while (await clients[0].cards())[0].pool("wanted").waiters < SESSION_COUNT * WAITERS_PER_SESSION:  # noqa: ASYNC110
             await asyncio.sleep(0.1)  # all processes' waiters are counted
         answer("waiting")
     os._exit(0)  # sixty sessions and hundreds of calls under way need no farewell

@@ -2,7 +2,7 @@
 
 All units of a pool are held, some of them by leases of one unit, which are then released one after the other. In the
 first case the waiters want the whole pool, so that none is served; in the second each wants one unit, so that every
-release serves the next of them. The waiters are raw ``grpc.aio`` calls of one session in one process.
+release serves the next of them. The waiters are tasks of one ``leasehold.aio`` client in one process.
 """
 
 import asyncio
@@ -11,14 +11,10 @@ import statistics
 import sys
 import time
 
-import grpc
-
 import leasehold
 from bench.harness import Bar, Round, Row, run_rounds, wait_until
 from bench.processes import Worker, daemon
-from leasehold import calls
-from leasehold.channel import OPTIONS, target
-from rmapi.v1 import resource_manager_pb2_grpc as pb_grpc
+from leasehold import aio
 
 ROUND_COUNT = 5
 WAITER_COUNT = 1_000
@@ -56,30 +52,14 @@ def run() -> list[Row]:
 
 def wait(run_directory: str, unit_count: str, waiter_count: str) -> None:
     """A worker: sends the requests that wait, and keeps waiting until it is killed or its starter ends."""
-    with leasehold.connect(run_directory) as client:
-        link = client._session()
-        requests = [
-            calls.acquire_request(
-                number,
-                (),
-                memory=None,
-                counts={"streams": int(unit_count)},
-                card=None,
-                wait_s=WAIT_S,
-                priority=0,
-                ttl=math.inf,
-                label="",
-            )
-            for number in range(1, int(waiter_count) + 1)
-        ]
 
-        async def send_all() -> None:
-            async with grpc.aio.insecure_channel(target(client.run_directory), OPTIONS) as channel:
-                stub = pb_grpc.ResourceManagerServiceStub(channel)
-                await asyncio.gather(*(stub.Acquire(request, metadata=link.metadata) for request in requests))
-                await asyncio.to_thread(sys.stdin.read)  # holds what it got
+    async def send_all() -> None:
+        client = await aio.connect(run_directory)
+        wanted = (client.acquire(streams=int(unit_count), wait=WAIT_S, ttl=math.inf) for _ in range(int(waiter_count)))
+        await asyncio.gather(*wanted)
+        await asyncio.to_thread(sys.stdin.read)  # holds what it got
 
-        asyncio.run(send_all())
+    asyncio.run(send_all())
 
 
 def _release_ms_beside_waiters(client: leasehold.Client, run_directory: str, wanted: int) -> float:

@@ -79,7 +79,7 @@ class Client:
     """One session, and one unit of a pool at a time."""
 
     def __init__(self, address: str, _: int) -> None:
-        door, _, run_directory = address.partition(":")
+        door, run_directory = address.split(":", 1)
         self._client = leasehold.connect(run_directory, door=door)
 
     def acquire(self) -> leasehold.Lease:

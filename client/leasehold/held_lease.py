@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from leasehold.card import Allotment, allotment_from, memory_bytes_of, unit_count_of
+from leasehold.card import allotment_from, memory_bytes_of
 from leasehold.errors import Closed, Invalid, LeaseLost, WindowInUse
 from leasehold.frames import copies_of
+from leasehold.granted import GrantedLease
 from leasehold.parted import Parted
 from leasehold.quantity import size_text
 from leasehold.stream import Stream
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from leasehold.partition import Partition
 
 
-class HeldLease:
+class HeldLease(GrantedLease):
     """What the lease of a blocking and of an ``await`` client have in common."""
 
     def __init__(
@@ -35,11 +36,11 @@ class HeldLease:
 
         ``confirm`` makes sure that whether it is lost is known as of less than so many seconds ago.
         """
+        super().__init__(message, core_cpus)
         self._confirm = confirm
         self._is_wanted_back = False  # lost, but not fenced before the daemon hears that it is let go of
         self._pid = os.getpid()
         self._lock = threading.RLock()
-        self._core_cpus = tuple(core_cpus)
         self._streams: dict[int, Stream] = {}
         self._default_stream: Stream | None = None
         self._models: list[Model] = []
@@ -48,77 +49,10 @@ class HeldLease:
         self._lost_cause = ""
         self._is_released = self._is_ending = False
         self._on_lost: list[Callable[[HeldLease], object]] = []
-        self._message = message
         self._budget = Budget(message.id, 0)
         self._take_windows(windows)
 
-    # What it is.
-
-    @property
-    def id(self) -> str:
-        """Its id, unique for this daemon."""
-        return self._message.id
-
-    @property
-    def token(self) -> int:
-        """Its fencing number: greater than that of every lease granted before."""
-        return self._message.token
-
-    @property
-    def card(self) -> str:
-        """Id of its card."""
-        return self._message.card
-
-    @property
-    def label(self) -> str:
-        """The label it was asked for with."""
-        return self._message.label
-
-    @property
-    def allotments(self) -> tuple[Allotment, ...]:
-        """What each claim got, in the order of the claims."""
-        return tuple(allotment_from(allotment) for allotment in self._message.allotments)
-
-    @property
-    def allotment_count(self) -> int:
-        """Allotments it ever had: one that was given back stays in its place, without units."""
-        return len(self._message.allotments)
-
-    def allotment(self, index: int) -> Allotment:
-        """One of its allotments."""
-        return allotment_from(self._message.allotments[index])
-
-    def unit_bytes(self, index: int) -> int:
-        """Size of a unit of one of its allotments; 0 where units have none."""
-        return self._message.allotments[index].unit_bytes
-
-    def window(self, index: int) -> Window:
-        """The memory of one of its allotments.
-
-        Raises:
-            KeyError: that is no memory, or was given back.
-        """
-        return self._windows[index]
-
-    @property
-    def ttl_s(self) -> float:
-        """How long it outlives a process that hangs, in seconds; 0 where it has no such clock."""
-        return self._message.ttl_duration.ToNanoseconds() / 1e9
-
-    def units(self, pool: str) -> tuple[int, ...]:
-        """Ids of all units that it has of a pool; empty where it has none."""
-        return tuple(unit for allotment in self.allotments if allotment.pool == pool for unit in allotment.ids)
-
-    @property
-    def cores(self) -> tuple[int, ...]:
-        """Its cores: on the embedded card the numbers of its CPUs, else unit ids."""
-        units = self.units("cores")
-        return tuple(self._core_cpus[unit] for unit in units) if self._core_cpus else units
-
-    @property
-    def has_cpus(self) -> bool:
-        """Whether its cores are CPUs of this host."""
-        return bool(self._cpus())
+    # Whether it holds, and what runs on it.
 
     @property
     def valid(self) -> bool:
@@ -133,8 +67,6 @@ class HeldLease:
                 return
         callback(self)
 
-    # What runs on it.
-
     @property
     def memory(self) -> Window | None:
         """Its memory; the first window where it has several, None where no memory was claimed."""
@@ -144,6 +76,14 @@ class HeldLease:
     def windows(self) -> tuple[Window, ...]:
         """All its memory, one window an allotment."""
         return tuple(self._windows.values())
+
+    def window(self, index: int) -> Window:
+        """The memory of one of its allotments.
+
+        Raises:
+            KeyError: that is no memory, or was given back.
+        """
+        return self._windows[index]
 
     @property
     def memory_left(self) -> int:
@@ -394,9 +334,6 @@ class HeldLease:
             for fd in left.values():
                 os.close(fd)
 
-    def _cpus(self) -> tuple[int, ...]:
-        return self.cores if self._core_cpus else ()
-
     def _own_stream(self) -> Stream:
         """The stream that loads models, and runs them where no other is named. No unit of the card."""
         with self._lock:
@@ -408,12 +345,6 @@ class HeldLease:
         raise TypeError("a lease belongs to its process: it cannot be copied or pickled")
 
     def __repr__(self) -> str:
-        got = ", ".join(_allotment_text(allotment) for allotment in self._message.allotments)
-        state = f"lost: {self._lost_cause}" if self._lost_cause else "released" if self._is_released else got
+        state = "released" if self._is_released else self._units_text()
+        state = f"lost: {self._lost_cause}" if self._lost_cause else state
         return f"<Lease {self.id}: {state}>"
-
-
-def _allotment_text(allotment: pb.Allotment) -> str:
-    if allotment.unit_bytes:
-        return f"{allotment.pool} {size_text(memory_bytes_of(allotment))}"
-    return f"{allotment.pool} {float(unit_count_of(allotment)):g}"

@@ -8,7 +8,7 @@ from rmapi.v1 import types_pb2 as pb
 
 
 class GrantedLease:
-    """A lease as far as its message tells. ``core_cpus`` are the CPU numbers of the cores of its card, if they are CPUs."""
+    """A lease as far as its message tells. ``core_cpus`` are the CPU numbers of its card's cores, if they are CPUs."""
 
     def __init__(self, message: pb.Lease, core_cpus: Sequence[int]) -> None:
         self._message = message

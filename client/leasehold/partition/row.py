@@ -1,4 +1,4 @@
-"""A pool that is one row, as the short way sees it: runs are taken lowest first, and given back, unseen by its bits."""
+"""A pool that is one row, as the short way sees it: runs are taken, lowest first, and given back, past its bits."""
 
 from rm.core.free_runs import FreeRuns
 from rm.core.pool import Pool

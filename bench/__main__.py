@@ -34,7 +34,8 @@ BENCHMARKS = {
     "scale": "1,000 sessions, 10,000 leases, 5,000 waiters, 100 watchers: memory, idle CPU, latency",
     "pairs": "acquire + release pairs a second by 1 to 64 clients, against bare transports and peers",
     "keepalives": "keepalives a second, against peers",
-    "imports": "import leasehold against import grpc",
+    "partition": "units handed out inside a lease, against a pair of acquire and release over gRPC",
+    "imports": "import leasehold against import grpc; how long rmctl takes, and a daemon until it serves",
 }
 _TABLE_WIDTH = 160  # where standard output is no terminal
 

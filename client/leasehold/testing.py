@@ -17,8 +17,9 @@ is first come first served only among this client's threads, and nothing outlive
 import os
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from leasehold import calls
 from leasehold.aie.array import ArrayShape, PoolShape
@@ -270,6 +271,25 @@ class FakeClient:
         self.close()
 
     # What a lease asks of its client.
+
+    def acquire_many(self, wishes: Iterable[Mapping[str, Any]]) -> list[Lease | LeaseholdError]:
+        """Takes what each of ``wishes`` claims; see ``leasehold.Client.acquire_many``."""
+        got: list[Lease | LeaseholdError] = []
+        for wish in wishes:
+            words = {word: value for word, value in wish.items() if word != "claims"}
+            try:
+                got.append(self.acquire(*wish.get("claims", ()), **words))
+            except Invalid:
+                self.release_many(one for one in got if isinstance(one, Lease))
+                raise
+            except Refused as refusal:
+                got.append(refusal)
+        return got
+
+    def release_many(self, leases: Iterable[Lease]) -> None:
+        """Gives several leases back."""
+        for lease in list(leases):
+            lease.release()
 
     def _release(self, lease: Lease, *, to_pool: bool) -> None:
         with self._changed:

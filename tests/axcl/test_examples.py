@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+import leasehold
 from support import tiny_model
 from support.daemon import Daemon, is_all_free
 
@@ -114,3 +115,11 @@ def test_without_a_daemon_it_says_so(daemon, tmp_path) -> None:
     done = daemon.rmctl("--address", str(tmp_path), "run", "--axcl-python", "--", program)
     assert (done.returncode, done.stdout) == (69, "")
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_an_interpreter_without_the_library_is_told_what_to_do() -> None:
+    environment = {"PYTHONPATH": str(Path(leasehold.__file__).parent / "axcl_path")}
+    bare = [sys.executable, "-S", "-c", "import axcl"]  # without its site-packages
+    done = subprocess.run(bare, env=environment, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith(f"ImportError: {sys.executable} has no module 'leasehold': install")

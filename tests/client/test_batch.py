@@ -7,6 +7,7 @@ import pytest
 import leasehold
 import leasehold.aio
 from leasehold import batch
+from leasehold.testing import FakeClient
 
 
 def test_each_wish_gets_its_lease_or_its_own_refusal_in_their_order(client):
@@ -78,3 +79,13 @@ def test_one_that_waits_does_not_hold_up_the_others(daemon):
             await (await waiting).release()
 
     asyncio.run(use())
+
+
+def test_the_fake_client_has_the_same_names():
+    client = FakeClient(cores=2)
+    got = client.acquire_many([{"cores": 2}, {"cores": 1}, {"claims": [leasehold.Ids("streams", [3])]}])
+    assert [type(one) for one in got] == [leasehold.Lease, leasehold.Exhausted, leasehold.Lease]
+    client.release_many(one for one in got if isinstance(one, leasehold.Lease))
+    with pytest.raises(leasehold.Invalid):
+        client.acquire_many([{"cores": 2}, {}])
+    client.acquire_many([{"cores": 2}])[0].release()

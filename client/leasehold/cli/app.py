@@ -1,40 +1,19 @@
-"""The commands that look at a daemon."""
+"""The command itself: which subcommands there are, and how errors end it.
+
+A subcommand is imported when it is called: most of the time of a short command goes into imports.
+"""
 
 import sys
-from collections.abc import Callable
-from dataclasses import asdict
-from datetime import UTC, datetime
-from typing import Any
+from importlib import import_module
+from typing import TYPE_CHECKING
 
 import click
-from google.protobuf.json_format import MessageToDict
-from rich.text import Text
 
-from leasehold import Card, Client, DaemonUnavailable, LeaseholdError, LeaseInfo, PoolStatus
-from leasehold.claims import site_text
-from leasehold.cli.admin import revoke
-from leasehold.cli.claims import claim_options, claims_of
-from leasehold.cli.compile import compile_command
-from leasehold.cli.map import draw_map, map_json
-from leasehold.cli.output import (
-    EXIT_NO_DAEMON,
-    EXIT_REFUSED,
-    as_json,
-    console,
-    number_text,
-    reading,
-    say_json,
-    table,
-    units_text,
-    user_name,
-)
-from leasehold.cli.pack import pack
-from leasehold.cli.plan import plan
-from leasehold.cli.reservations import dump, gate, reservations, reserve, ungate, unreserve
-from leasehold.cli.run import run
-from leasehold.cli.stats import stats
-from leasehold.quantity import duration_text, size_text
-from rmapi.v1 import resource_manager_pb2 as pb
+from leasehold.cli.exits import EXIT_NO_DAEMON, EXIT_REFUSED
+from leasehold.errors import DaemonUnavailable, LeaseholdError
+
+if TYPE_CHECKING:
+    from leasehold.client import Client
 
 _EPILOG = """\b
 Examples:
@@ -44,10 +23,67 @@ Examples:
   rmctl explain --cores 2                        what would happen, and who is in the way
 """
 
-_WIDE_COLUMNS = 100
+# Where each subcommand is, and what the list of them says of it: the beginning of its own help.
+COMMANDS: dict[str, tuple[str, str]] = {
+    "cards": ("looking:cards", "Lists the cards, one line a pool."),
+    "check": ("looking:check", "Compares bitmaps, leases and what is on disk, unit by unit; exits 1 and names the"),
+    "compile": (
+        "compile:compile_command",
+        "Compiles an array DESIGN to an AI Engine resource file, and a manifest NAME.toml",
+    ),
+    "dump": (
+        "reservations:dump",
+        "Writes the units of an AI Engine array that are held as the driver's resource file.",
+    ),
+    "events": ("looking:events", "Shows what happened to leases; with --json, one object a line."),
+    "explain": ("looking:explain", "Says what would happen to a request, and who is in the way."),
+    "gate": (
+        "reservations:gate",
+        "Says that the clocks of TILES are off, and of those above them: no claim gets units",
+    ),
+    "leases": ("looking:leases", "Lists the leases, oldest first."),
+    "map": ("looking:map_command", "Draws the bitmaps of POOL, or of every pool: a letter and a colour a lease."),
+    "pack": ("pack:pack", "Puts a RESERVATION into an ARTIFACT: an ONNX model or an xclbin, which then carries"),
+    "plan": ("plan:plan", "Measures the memory that MODEL needs, weights included, and writes a reservation"),
+    "reservations": ("reservations:reservations", "Lists what is reserved, by name: for whom, how much of it is held."),
+    "reserve": (
+        "reservations:reserve",
+        "Sets aside what FILE says: a manifest, an AI Engine resource file, or an artifact",
+    ),
+    "revoke": ("admin:revoke", "Ends somebody's LEASE: its holder is told to let go, and loses its memory by force"),
+    "run": ("run:run", "Takes a lease and becomes COMMAND: the same process, so the lease ends with it, and"),
+    "stats": ("stats:stats", "Counts the units of POOL, or of every pool: free, held, reserved, and whose they"),
+    "status": ("looking:status", "Shows the cards with their pools, sessions and waiters."),
+    "ungate": ("reservations:ungate", "Says that the clocks of TILES run, and of those below them."),
+    "unreserve": ("reservations:unreserve", "Takes the reservation NAME away; its units go to their pools."),
+    "who": ("looking:who", "Names who holds the units of POOL, or of every pool."),
+}
 
 
-@click.group(epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
+class _Commands(click.Group):
+    """A group whose commands are imported when they are called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Their names, in order."""
+        return sorted(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command of a name; None where there is none."""
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, name = COMMANDS[cmd_name][0].partition(":")
+        found = getattr(import_module(f"leasehold.cli.{module}"), name)
+        assert isinstance(found, click.Command), f"{cmd_name} is no command"
+        return found
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Writes the list of commands, without an import of any."""
+        width = formatter.width - 6 - max(map(len, COMMANDS))
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, _shortened(COMMANDS[name][1], width)) for name in self.list_commands(ctx)])
+
+
+@click.group(cls=_Commands, epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--address", metavar="DIR", help="Run directory of the daemon.  [default: $LEASEHOLD_ADDRESS, or found]")
 @click.version_option(package_name="leasehold", prog_name="rmctl")
 @click.pass_context
@@ -56,16 +92,13 @@ def app(ctx: click.Context, address: str | None) -> None:
 
     Exit status: 0 done, 1 refused, 2 usage, 69 no daemon.
     """
-    ctx.obj = lambda: Client(address)
 
+    def connect() -> "Client":
+        from leasehold.client import Client
 
-app.add_command(run)
-app.add_command(plan)
-app.add_command(compile_command)
-app.add_command(pack)
-app.add_command(revoke)
-for _command in (reservations, reserve, unreserve, stats, dump, gate, ungate):
-    app.add_command(_command)
+        return Client(address)
+
+    ctx.obj = connect
 
 
 def run_app() -> None:
@@ -87,284 +120,8 @@ def run_app() -> None:
         sys.stderr.close()
 
 
-@app.command()
-@as_json
-@click.pass_obj
-def status(connect: Callable[[], Client], as_json: bool) -> None:
-    """Shows the cards with their pools, sessions and waiters."""
-    with reading(connect) as client:
-        told, cards = client.status(), client.cards()
-    if as_json:
-        say_json({"daemon": _status_json(told), "cards": [asdict(card) for card in cards]})
-        return
-    durability = "none: leases end with the daemon" if told.durability == told.DURABILITY_NONE else "full"
-    uptime = duration_text(told.uptime_duration.ToSeconds())
-    out = console()
-    out.print(f"Leasehold {told.version}, pid {told.pid}, up {uptime}")
-    out.print(f"durability {durability}" + (f", start {told.epoch} on its state" if told.epoch > 1 else ""))
-    sessions, leases = _counted(told.session_count, "session"), _counted(told.lease_count, "lease")
-    out.print(f"{sessions}, {leases}, {told.waiter_count} waiting")
-    for warning in told.warnings:
-        out.print(f"note: {warning}", style="yellow")
-    for card in cards:
-        off = f", the clocks of {len(card.gated_sites)} sites are off" if card.gated_sites else ""
-        out.print(Text.assemble("\n", (f"card {card.id}", "bold"), f" ({card.profile}, on {card.backend}){off}"))
-        out.print(_pool_table(card, is_wide=out.width >= _WIDE_COLUMNS))
-
-
-@app.command()
-@as_json
-@click.pass_obj
-def cards(connect: Callable[[], Client], as_json: bool) -> None:
-    """Lists the cards, one line a pool."""
-    with reading(connect) as client:
-        found = client.cards()
-    if as_json:
-        say_json([asdict(card) for card in found])
-        return
-    rows = [
-        (card.id, card.profile, pool.name, _amount(pool, pool.free), _amount(pool, pool.total))
-        for card in found
-        for pool in card.pools
-    ]
-    console().print(table(("CARD", "PROFILE", "POOL", "FREE", "TOTAL"), rows, right=("FREE", "TOTAL")))
-
-
-@app.command()
-@as_json
-@click.pass_obj
-def leases(connect: Callable[[], Client], as_json: bool) -> None:
-    """Lists the leases, oldest first."""
-    with reading(connect) as client:
-        found = client.leases()
-    if as_json:
-        say_json([_lease_json(lease) for lease in found])
-        return
-    if not found:
-        console().print("there are no leases")
-        return
-    is_any_odd = any(lease.state != "held" for lease in found)
-    rows = [
-        (
-            lease.id,
-            lease.card,
-            str(lease.pid),
-            user_name(lease.uid),
-            duration_text(_age_s(lease)),
-            "none" if lease.ttl is None else duration_text(lease.ttl),
-            *((lease.state,) if is_any_odd else ()),
-            lease.label,
-            _units_text(lease),
-        )
-        for lease in found
-    ]
-    state = ("STATE",) if is_any_odd else ()
-    console().print(table(("LEASE", "CARD", "PID", "USER", "SINCE", "TTL", *state, "LABEL", "UNITS"), rows))
-
-
-@app.command()
-@click.argument("pool", required=False, default="")
-@as_json
-@click.pass_obj
-def who(connect: Callable[[], Client], pool: str, as_json: bool) -> None:
-    """Names who holds the units of POOL, or of every pool."""
-    with reading(connect) as client:
-        if pool:
-            client.bitmap(pool)  # refuses an unknown pool
-        found = client.leases(pool)
-    held = [
-        (lease, name, [allotment for allotment in lease.allotments if allotment.pool == name and allotment.ranges])
-        for lease in found
-        for name in dict.fromkeys(allotment.pool for allotment in lease.allotments)
-        if not pool or name == pool
-    ]
-    if as_json:
-        say_json([_lease_json(lease) | {"pool": name} for lease, name, _ in held])
-        return
-    if not held:
-        console().print(f"nobody holds units of {pool}" if pool else "nobody holds anything")
-        return
-    rows = [
-        (
-            name,
-            units_text(allotments),
-            lease.id,
-            lease.label,
-            str(lease.pid),
-            user_name(lease.uid),
-            duration_text(_age_s(lease)),
-            lease.command,
-        )
-        for lease, name, allotments in held
-        if allotments
-    ]
-    console().print(table(("POOL", "UNITS", "LEASE", "LABEL", "PID", "USER", "SINCE", "COMMAND"), rows))
-
-
-@app.command(name="map")
-@click.argument("pool", required=False, default="")
-@click.option("--card", metavar="ID", help="Only this card.")
-@as_json
-@click.pass_obj
-def map_command(connect: Callable[[], Client], pool: str, card: str | None, as_json: bool) -> None:
-    """Draws the bitmaps of POOL, or of every pool: a letter and a colour a lease."""
-    with reading(connect) as client:
-        if as_json:
-            say_json(map_json(client, pool, card))
-        else:
-            draw_map(client, console(), pool, card)
-
-
-@app.command()
-@click.option("--follow", "-f", is_flag=True, help="Go on with new events, until Ctrl-C.")
-@click.option("--past", type=click.IntRange(0, 1024), default=50, show_default=True, help="Past events to show first.")
-@as_json
-@click.pass_obj
-def events(connect: Callable[[], Client], follow: bool, past: int, as_json: bool) -> None:
-    """Shows what happened to leases; with --json, one object a line."""
-    with reading(connect) as client:
-        for event in client.events(past=past, follow=follow):
-            when = datetime.fromtimestamp(event.event_time.ToNanoseconds() / 1e9, UTC).astimezone()
-            if as_json:
-                line = {"revision": event.revision, "kind": event.Kind.Name(event.kind), "time": when.isoformat()}
-                line |= {"lease": event.lease_id, "card": event.card, "cause": event.cause, "text": event.text}
-                line["pid"] = event.holder.pid
-                click.echo(_one_line_json(line))
-            else:
-                click.echo(f"{when:%H:%M:%S.%f}"[:-3] + f"  {event.revision:>6}  {event.text}")
-
-
-@app.command()
-@claim_options
-@as_json
-@click.pass_obj
-def explain(
-    connect: Callable[[], Client],
-    *,
-    memory: int | None,
-    cores: float | None,
-    streams: int | None,
-    units: tuple[str, ...],
-    card: str | None,
-    as_json: bool,
-) -> None:
-    """Says what would happen to a request, and who is in the way. Takes nothing; exits 1 where it would be refused."""
-    asked = claims_of(memory=memory, cores=cores, streams=streams, units=units)
-    with reading(connect) as client:
-        told = client.explain(card=card, **asked)
-    if as_json:
-        say_json(MessageToDict(told, preserving_proto_field_name=True, always_print_fields_with_no_presence=True))
-    elif told.grantable:
-        click.echo(f"would be granted at once, from card {told.card}")
-    elif told.HasField("refusal"):
-        click.echo(f"would be refused: {told.refusal.message} ({told.refusal.reason})")
-    if not as_json and told.waiter_count:
-        click.echo(f"{told.waiter_count} waiting in front")
-    if not told.grantable:
-        sys.exit(EXIT_REFUSED)
-
-
-@app.command()
-@as_json
-@click.pass_obj
-def check(connect: Callable[[], Client], as_json: bool) -> None:
-    """Compares bitmaps, leases and what is on disk, unit by unit; exits 1 and names the differences."""
-    with reading(connect) as client:
-        told = client.check()
-    if as_json:
-        say_json(
-            {
-                "differences": list(told.differences),
-                "units": told.unit_count,
-                "leases": told.lease_count,
-                "compared_store": told.compared_store,
-                "revision": told.revision,
-            }
-        )
-    else:
-        for difference in told.differences:
-            click.echo(difference)
-        verdict = f"{len(told.differences)} differences" if told.differences else "everything agrees"
-        store = ", and what is on disk" if told.compared_store else ""
-        click.echo(f"{told.unit_count} units, {told.lease_count} leases{store}: {verdict}")
-    if told.differences:
-        sys.exit(EXIT_REFUSED)
-
-
-def _pool_table(card: Card, *, is_wide: bool) -> Any:  # noqa: ANN401 - a rich renderable
-    """What is used of each pool, and how much else stands against it. Narrow, it fits into 80 columns."""
-    rows = []
-    for pool in card.pools:
-        share = pool.used / pool.total if pool.total else 0
-        bar = "█" * round(share * 10) + "░" * (10 - round(share * 10)) + " " if is_wide else ""
-        rows.append(
-            (
-                pool.name,
-                _amount(pool, pool.used),
-                _amount(pool, pool.total),
-                f"{bar}{share:4.0%}",
-                _amount(pool, pool.reserved),
-                _amount(pool, pool.quarantined),
-                _amount(pool, pool.largest_run),
-                str(pool.waiters),
-                size_text(pool.used_bytes) if pool.unit_bytes else "",
-            )
-        )
-    columns = ("POOL", "USED", "TOTAL", "", "RESERVED", "QUARANTINED", "FREE RUN", "WAIT", "TOUCHED")
-    return table(columns, rows, right=[*columns[1:3], *columns[4:]])
-
-
-def _counted(count: int, what: str) -> str:
-    return f"{count} {what}" if count == 1 else f"{count} {what}s"
-
-
-def _amount(pool: PoolStatus, count: float) -> str:
-    return size_text(int(count * pool.unit_bytes)) if pool.unit_bytes else number_text(count)
-
-
-def _units_text(lease: LeaseInfo) -> str:
-    amounts = []
-    for pool in dict.fromkeys(allotment.pool for allotment in lease.allotments):
-        if pool == "memory":
-            amounts.append(f"memory {size_text(lease.memory_bytes)}")
-        else:
-            amounts.append(f"{pool} {units_text([one for one in lease.allotments if one.pool == pool])}")
-    return "; ".join(amounts)
-
-
-def _age_s(lease: LeaseInfo) -> float:
-    return max(0.0, (datetime.now(UTC) - lease.granted).total_seconds())
-
-
-def _lease_json(lease: LeaseInfo) -> dict[str, Any]:
-    units = [
-        {
-            "pool": allotment.pool,
-            "at": [site_text(site) for site in allotment.at],
-            "ranges": [[[one.start, one.stop] for one in runs] for runs in allotment.ranges],
-        }
-        for allotment in lease.allotments
-    ]
-    plain = {name: getattr(lease, name) for name in lease.__dataclass_fields__ if name != "allotments"}
-    return plain | {"granted": lease.granted.isoformat(), "allotments": units}
-
-
-def _status_json(told: pb.GetStatusResponse) -> dict[str, Any]:
-    return {
-        "version": told.version,
-        "pid": told.pid,
-        "durability": "none" if told.durability == told.DURABILITY_NONE else "full",
-        "uptime_s": told.uptime_duration.ToNanoseconds() / 1e9,
-        "sessions": told.session_count,
-        "leases": told.lease_count,
-        "waiters": told.waiter_count,
-        "warnings": list(told.warnings),
-        "revision": told.revision,
-        "epoch": told.epoch,
-    }
-
-
-def _one_line_json(value: dict[str, Any]) -> str:
-    import json
-
-    return json.dumps(value)
+def _shortened(text: str, width: int) -> str:
+    """The words of ``text`` that fit into ``width``."""
+    if len(text) <= width:
+        return text
+    return text[: width - 2].rpartition(" ")[0] + "..."

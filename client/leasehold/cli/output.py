@@ -16,8 +16,6 @@ from rich.text import Text
 from leasehold import Allotment, Client
 from leasehold.claims import site_text
 
-EXIT_REFUSED = 1
-EXIT_NO_DAEMON = 69
 _FOLDED, _CUT = {"LABEL", "UNITS"}, {"COMMAND"}
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 _ALLOTMENTS_SHOWN, _RUNS_SHOWN = 8, 8

@@ -14,7 +14,8 @@ from rich.text import Text
 import leasehold
 from leasehold import Client, Lease
 from leasehold.cli.claims import claim_options, claims_of
-from leasehold.cli.output import EXIT_REFUSED, error_console
+from leasehold.cli.exits import EXIT_REFUSED
+from leasehold.cli.output import error_console
 from leasehold.cli.parameters import DURATION
 from leasehold.inherited import WINDOWS, inheritance
 from leasehold.quantity import duration_text

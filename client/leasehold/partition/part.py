@@ -5,8 +5,8 @@ import weakref
 from typing import TYPE_CHECKING
 
 from leasehold.card import Allotment
+from leasehold.partition.row import Row
 from rm.core.card import Allotment as CoreAllotment
-from rm.core.pool import Pool
 from rm.core.types import UnitRange, UnitSet
 
 if TYPE_CHECKING:
@@ -19,22 +19,23 @@ class Part:
     It stays taken until it is released, whether or not anything refers to it.
     """
 
-    __slots__ = ("_allotments", "_blocks", "_partition", "_pool", "_start", "_stop", "label")
+    __slots__ = ("_allotments", "_blocks", "_gives", "_partition", "_row", "_start", "_stop", "label")
 
     def __init__(  # noqa: PLR0917 - by position, as this is on the short way
         self,
         partition: "Partition",
         label: str,
         allotments: tuple[CoreAllotment, ...] = (),
-        pool: Pool | None = None,
+        row: Row | None = None,
         start: int = 0,
         stop: int = 0,
     ) -> None:
-        """Either ``allotments`` say what it has, or it has the units from ``start`` to ``stop`` of ``pool``."""
+        """Either ``allotments`` say what it has, or it has the units from ``start`` to ``stop`` of ``row``."""
         self._partition = partition
         self.label = label
         self._allotments = allotments
-        self._pool = pool
+        self._row = row
+        self._gives = row.gives if row else 0
         self._start = start
         self._stop = stop
         self._blocks: tuple[
@@ -77,11 +78,12 @@ class Part:
         """
         partition = self._partition
         with partition._lock:
-            if self in partition._quick:
+            row = self._row
+            if row is not None and self in partition._quick:
                 if self._blocks:
                     partition._check_unused(self)
                 del partition._quick[self]
-                partition._index_of(self).give_back(self._start, stop=self._stop)
+                row.give_back(self._start, self._stop, self._gives)
             elif self in partition._parts:
                 partition._check_unused(self)
                 partition._drop(self)
@@ -101,7 +103,7 @@ class Part:
 
     def _taken(self) -> tuple[CoreAllotment, ...]:
         """What it has, in the core's words."""
-        pool = self._pool
-        if pool is None or self._allotments:
+        row = self._row
+        if row is None or self._allotments:
             return self._allotments
-        return (CoreAllotment(pool.spec.name, UnitSet((0,), ((UnitRange(self._start, self._stop),),))),)
+        return (CoreAllotment(row.pool.spec.name, UnitSet((0,), ((UnitRange(self._start, self._stop),),))),)

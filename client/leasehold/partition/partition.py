@@ -12,12 +12,11 @@ from leasehold.claims import Claim, claims_to
 from leasehold.errors import Closed, Invalid, LeaseLost, WindowInUse, refused
 from leasehold.partition.ground import Ground
 from leasehold.partition.part import Part
+from leasehold.partition.row import Row
 from rm.core.card import Allotment
 from rm.core.claims import Claim as CoreClaim
 from rm.core.claims import Run, Units
 from rm.core.errors import Refusal
-from rm.core.free_runs import FreeRuns
-from rm.core.pool import Pool
 from rm.core.types import PoolName
 from rm.service import convert
 
@@ -33,8 +32,7 @@ _partitions: "weakref.WeakSet[Partition]" = weakref.WeakSet()
 class _Plan(NamedTuple):
     """What a wish means that goes the short way. ``claims`` are kept alive, as it is known by their identity."""
 
-    pool: Pool
-    runs: FreeRuns
+    row: Row
     unit_count: int
     claims: tuple[Claim, ...]
 
@@ -60,6 +58,7 @@ class Partition:
         self._quick: dict[Part, None] = {}  # whose units are in the index of free runs only; all newer than those
         self._later: list[Part] = []  # to be released when nothing uses their memory any more
         self._plans: dict[object, _Plan] = {}
+        self._rows: dict[PoolName, Row] = {}  # of the pools that a plan was made for
         self._is_closed = False
         self._block: ctypes.Array[ctypes.c_ubyte] | None = None
         self._ground = self._make_ground()
@@ -98,9 +97,9 @@ class Partition:
             except TypeError:  # it has no hash, and is no wish either
                 plan = None
             if plan is not None:
-                start = plan.runs.take_first(plan.unit_count)
+                start = plan.row.take(plan.unit_count)
                 if start >= 0:
-                    part = Part(self, label, (), plan.pool, start, start + plan.unit_count)
+                    part = Part(self, label, (), plan.row, start, start + plan.unit_count)
                     self._quick[part] = None
                     return part
             return self._acquire(claims, memory, counts, label, key)
@@ -115,7 +114,8 @@ class Partition:
             self._refuse_if_closed()
             self._settle()
             self._ground = self._make_ground()
-            self._plans.clear()  # they lead to the pools of before
+            self._plans.clear()  # they and the rows lead to the pools of before
+            self._rows.clear()
             for part in self._parts:
                 self._ground.hold(part._allotments)
 
@@ -240,27 +240,31 @@ class Partition:
         may_change = any(not isinstance(getattr(claim, "at", ()), tuple) for claim in claims)
         if pool.free_runs is None or may_change:
             return
+        row = self._rows.get(taken.pool)
+        if row is None:
+            row = self._rows[taken.pool] = Row(pool, pool.free_runs)
         if len(self._plans) >= PLANS_MAX:
             self._plans.clear()
-        self._plans[key] = _Plan(pool, pool.free_runs, taken.units.unit_count, claims)
+        self._plans[key] = _Plan(row, taken.units.unit_count, claims)
 
     def _settle(self) -> None:
         """Writes the runs into the bits that went the short way: given back to the index, and held as any others."""
+        for row in self._rows.values():
+            row.settle()
         for part in self._quick:
-            self._index_of(part).give_back(part._start, stop=part._stop)
+            assert part._row is not None, "only one run of a pool goes the short way"
+            part._row.runs.give_back(part._start, stop=part._stop)
             part._allotments = part._taken()
             self._ground.hold(part._allotments)
             self._parts[part] = None
         self._quick.clear()
 
     def _drop(self, part: Part) -> None:
+        for one in part._allotments:
+            if one.pool in self._rows:
+                self._rows[one.pool].settle()
         del self._parts[part]
         self._ground.drop(part._allotments)
-
-    def _index_of(self, part: Part) -> FreeRuns:
-        assert part._pool is not None, "only one run of a pool goes the short way"
-        assert part._pool.free_runs is not None, f"pool {part._pool.spec.name} has several rows"
-        return part._pool.free_runs
 
     def _make_ground(self) -> Ground:
         lease = self._lease

@@ -6,7 +6,11 @@ It is ``leasehold.axcl`` itself, under the name that those programs know.
 import importlib
 import sys
 
-import leasehold.axcl
+try:
+    import leasehold.axcl
+except ModuleNotFoundError as fault:  # another interpreter than the one of rmctl
+    text = f"{sys.executable} has no module {fault.name!r}: install leasehold for it, or name one that has it"
+    raise ImportError(text) from None
 
 _MODULES = (
     "rt",

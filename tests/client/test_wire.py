@@ -1,0 +1,128 @@
+"""One connection under many calls: who waits reads, hands on what is not his, and hands over when he has his own."""
+
+import socket
+import threading
+import time
+
+import pytest
+
+from leasehold.retries import NotThere
+from leasehold.wire import Answer, Wire
+from rmapi.v1 import resource_manager_pb2 as rm_pb
+from rmapi.v1 import session_pb2 as pb
+from support.served import LENGTH
+from support.waiting import in_thread, until
+
+DEADLINE_S = 20
+
+
+class Peer:
+    """The daemon's end."""
+
+    def __init__(self, connection) -> None:
+        self.connection = connection
+        connection.settimeout(DEADLINE_S)
+
+    def heard(self) -> pb.ClientFrame:
+        (length,) = LENGTH.unpack(self._read(LENGTH.size))
+        return pb.ClientFrame.FromString(self._read(length))
+
+    def _read(self, byte_count: int) -> bytes:
+        data = b""
+        while len(data) < byte_count:
+            data += self.connection.recv(byte_count - len(data))
+        return data
+
+    def say(self, frame: pb.ServerFrame) -> None:
+        body = frame.SerializeToString()
+        self.connection.sendall(LENGTH.pack(len(body)) + body)
+
+    def answer(self, asked: pb.ClientFrame) -> None:
+        told = rm_pb.GetLeaseResponse(revision=int(asked.get_lease.lease_id))
+        self.say(pb.ServerFrame(correlation_id=asked.correlation_id, get_lease=told))
+
+
+@pytest.fixture
+def ends():
+    ours, theirs = socket.socketpair()
+    wire = Wire(ours)
+    yield wire, Peer(theirs)
+    wire.close()
+    theirs.close()
+
+
+def asking(number: int) -> pb.ClientFrame:
+    return pb.ClientFrame(get_lease=rm_pb.GetLeaseRequest(lease_id=str(number)))
+
+
+def ask(wire: Wire, number: int, timeout_s: float = DEADLINE_S) -> int:
+    return wire.ask(asking(number), timeout_s).told().get_lease.revision
+
+
+def test_whoever_reads_hands_the_others_theirs_and_another_reads_on(ends):
+    wire, peer = ends
+    first = in_thread(lambda: ask(wire, 1))
+    calls = [peer.heard()]
+    until(lambda: wire.is_led)
+    others = [in_thread(lambda number=number: ask(wire, number)) for number in (2, 3, 4)]
+    calls += [peer.heard() for _ in others]
+    by_number = {int(call.get_lease.lease_id): call for call in calls}
+    peer.answer(by_number[3])  # not the one who reads
+    assert others[1]() == 3
+    peer.answer(by_number[1])  # the one who reads: another must go on
+    assert first() == 1
+    for number in (4, 2):
+        peer.answer(by_number[number])
+    assert (others[2](), others[0]()) == (4, 2)
+    assert not wire.is_led
+
+
+def test_a_connection_that_breaks_tells_everybody_who_waits_and_whoever_comes(ends):
+    wire, peer = ends
+    waiting = [in_thread(lambda number=number: ask(wire, number)) for number in (1, 2, 3)]
+    for _ in waiting:
+        peer.heard()
+    peer.connection.close()
+    for one in waiting:
+        with pytest.raises(NotThere):
+            one()
+    with pytest.raises(NotThere):
+        ask(wire, 4)
+    assert wire.is_broken
+
+
+def test_a_call_without_an_answer_is_given_up_and_the_daemon_is_told(ends):
+    wire, peer = ends
+    with pytest.raises(NotThere, match="in time"):
+        ask(wire, 1, timeout_s=0.01)
+    asked = peer.heard()
+    assert peer.heard().cancel.called_id == asked.correlation_id
+    peer.answer(asked)  # too late: nobody takes it for his own
+    later = in_thread(lambda: ask(wire, 2))
+    peer.answer(peer.heard())
+    assert later() == 2
+    assert [frame.correlation_id for frame, _ in wire.news] == [asked.correlation_id]
+
+
+def test_a_daemon_that_does_not_read_costs_a_call_its_time_and_what_was_begun_is_ended_first(ends):
+    wire, peer = ends
+    large = pb.ClientFrame(get_lease=rm_pb.GetLeaseRequest(lease_id="1" * 900_000))
+    with pytest.raises(NotThere, match="does not read"):
+        wire.ask(large, 0.05)
+    heard = in_thread(lambda: [peer.heard() for _ in range(3)])
+    answer = Answer()
+    wire.send(wire.begin(asking(5), answer), give_up_at=time.monotonic() + DEADLINE_S)
+    kinds = [frame.WhichOneof("body") for frame in heard()]
+    assert kinds == ["get_lease", "cancel", "get_lease"]
+
+
+def test_who_is_told_by_a_callback_is_told_once(ends):
+    wire, peer = ends
+    told, answer = [], Answer()
+    answer.tell = lambda: told.append(threading.get_ident())
+    wire.send(wire.begin(asking(7), answer), give_up_at=time.monotonic() + DEADLINE_S)
+    peer.answer(peer.heard())
+    until(lambda: wire.read() or answer.is_done)
+    wire.hang_up()
+    assert told == [threading.get_ident()]
+    assert answer.told().get_lease.revision == 7

@@ -1,4 +1,4 @@
-"""1,000 sessions with 10,000 leases, then 5,000 waiters and 100 watchers beside them: memory, idle CPU, and latency.
+"""1,000 sessions with 10,000 leases, then 5,000 waiters beside them, then 100 watchers: memory, idle CPU, and latency.
 
 The sessions are clients of ``leasehold.aio`` in sixteen processes, which renew their leases all the while. Memory is
 what is resident above that of the same daemon with one session and after some calls. The p99 of an acquire is that of
@@ -53,12 +53,11 @@ def run() -> list[Row]:
         for client in clients:
             _acquire_us(client, ACQUIRE_COUNT)  # memory and caches as they are after some calls
         empty_kib = _resident_kib(large)
-        share = SESSION_COUNT // PROCESS_COUNT
-        counts = [share + (number < SESSION_COUNT - share * PROCESS_COUNT) for number in range(PROCESS_COUNT)]
         workers: list[Worker] = []
-        for count in counts:
-            progress(f"scale: {len(workers)} of {PROCESS_COUNT} processes")
-            worker = stack.enter_context(Worker("bench.scale:hold", large.run_directory, count))
+        for number in range(PROCESS_COUNT):
+            progress(f"scale: {number} of {PROCESS_COUNT} processes")
+            arguments = (large.run_directory, _share(SESSION_COUNT, number))
+            worker = stack.enter_context(Worker("bench.scale:hold", *arguments))
             assert worker.hear() == "held"
             workers.append(worker)
         held_kib = _resident_kib(large) - empty_kib
@@ -67,18 +66,30 @@ def run() -> list[Row]:
         waiting_count = clients[0].cards()[0].pool("wanted").waiters
         waiting_kib = _resident_kib(large) - empty_kib
         waiting = _rounds(large, clients, what="scale: waiters")
+        for number, worker in enumerate(workers):
+            worker.tell(f"watch {_share(WATCHER_COUNT, number)}")
+        watcher_count = sum(int(worker.hear()) for worker in workers)
+        watching_kib = _resident_kib(large) - empty_kib
+        watching = _rounds(large, clients, what="scale: watchers")
         refused = _refused_count(large)
     crowd = f"{SESSION_COUNT:,} sessions, {SESSION_COUNT * LEASES_PER_SESSION:,} leases"
-    more = f"{crowd}, {waiting_count:,} waiters, {WATCHER_COUNT} watchers"
+    more = f"{crowd}, {waiting_count:,} waiters"
+    most = f"{more}, {watcher_count} watchers"
     return [
         *_rows(crowd, held_kib, held, has_bars=True),
         *_rows(more, waiting_kib, waiting, has_bars=False),
+        *_rows(most, watching_kib, watching, has_bars=False),
         Row(
             f"scale: of {WAITERS_MAX + 100:,} waiting requests of one session, 100 are refused at once",
             Figure.of([float(refused)], "refused"),
             is_checked=refused == 100,
         ),
     ]
+
+
+def _share(count: int, number: int) -> int:
+    """What process ``number`` has of something that all of them have ``count`` of."""
+    return count // PROCESS_COUNT + (number < count % PROCESS_COUNT)
 
 
 def _rows(crowd: str, more_kib: float, rounds: Rounds, *, has_bars: bool) -> list[Row]:
@@ -160,13 +171,18 @@ async def _hold(run_directory: str, session_count: int) -> None:
             await client.acquire(slots=1)
     answer("held")
     tasks: list[asyncio.Task[None]] = []
-    while await asyncio.to_thread(sys.stdin.readline):
-        tasks += [asyncio.create_task(_wait(client)) for client in clients for _ in range(WAITERS_PER_SESSION)]
-        watcher_count = round(WATCHER_COUNT * session_count / SESSION_COUNT)
-        tasks += [asyncio.create_task(_watch(client)) for client in clients[:watcher_count]]
-        while (await clients[0].cards())[0].pool("wanted").waiters < SESSION_COUNT * WAITERS_PER_SESSION:  # noqa: ASYNC110
-            await asyncio.sleep(0.1)  # all processes' waiters are counted
-        answer("waiting")
+    while order := (await asyncio.to_thread(sys.stdin.readline)).strip():
+        if order == "wait":
+            tasks += [asyncio.create_task(_wait(client)) for client in clients for _ in range(WAITERS_PER_SESSION)]
+            while (await clients[0].cards())[0].pool("wanted").waiters < SESSION_COUNT * WAITERS_PER_SESSION:  # noqa: ASYNC110
+                await asyncio.sleep(0.1)  # all processes' waiters are counted
+            answer("waiting")
+        else:
+            watchers = [asyncio.Event() for _ in range(int(order.removeprefix("watch ")))]
+            for client, has_seen in zip(clients, watchers, strict=False):
+                tasks.append(asyncio.create_task(_watch(client, has_seen)))
+                await has_seen.wait()
+            answer(len(watchers))
     os._exit(0)  # sixty sessions and hundreds of calls under way need no farewell
 
 
@@ -175,10 +191,10 @@ async def _wait(client: aio.Client) -> None:
         await client.acquire(wanted=1, wait=WAIT_S)
 
 
-async def _watch(client: aio.Client) -> None:
+async def _watch(client: aio.Client, has_seen: asyncio.Event) -> None:
     with suppress(leasehold.LeaseholdError):
-        async for _ in client.events():
-            pass
+        async for _ in client.events(past=1):
+            has_seen.set()
 
 
 def flood(run_directory: str) -> None:

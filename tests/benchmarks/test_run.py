@@ -70,9 +70,9 @@ def test_a_client_that_fails_fails_the_benchmark(tmp_path, capfd) -> None:
 def test_the_quickest_benchmark_runs(monkeypatch) -> None:
     imports = importlib.import_module("bench.imports")
     monkeypatch.setattr(imports, "ROUND_COUNT", 1)
-    (row,) = imports.run()
-    assert row.ratio.median > 0
-    assert row.bar_text == "<= 1.15x"
+    rows = imports.run()
+    assert all(row.ratio.median > 0 for row in rows)
+    assert rows[0].bar_text == "<= 1.15x"
     harness.noise.clear()
 
 

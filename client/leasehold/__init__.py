@@ -10,6 +10,7 @@
 ``leasehold.aio`` has the same names with ``await``; ``leasehold.testing`` a card for your own tests.
 
 Each name is loaded when it is first used: ``import leasehold`` alone costs next to nothing.
+A program that gives up its rights, or its root directory, writes ``import leasehold.client`` before it does.
 """
 
 from typing import TYPE_CHECKING

@@ -14,7 +14,7 @@ pytestmark = [pytest.mark.root, pytest.mark.skipif(os.geteuid() != 0, reason="ne
 NOBODY = 65534
 OTHER_USER = """
 import os, sys
-import leasehold
+import leasehold.client
 from rmapi.v1 import resource_manager_pb2 as pb
 os.setgid(65534); os.setuid(65534)  # only now: the interpreter itself may lie where root alone can read
 run_directory, lease_id = sys.argv[1:]

@@ -13,7 +13,7 @@ STRANGER_UID = 65534
 _SOURCE = """
 import json, os, signal, sys, threading
 sys.path.insert(0, {tests!r})
-import leasehold
+import leasehold.client
 {imports}
 if {uid}:
     os.setgid({uid}); os.setuid({uid})  # only now: the interpreter itself may lie where root alone can read

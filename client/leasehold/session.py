@@ -7,6 +7,7 @@ handed the windows back.
 """
 
 import itertools
+import math
 import os
 import random
 import select
@@ -123,8 +124,10 @@ class SessionLink:
     def renew_within(self, ttl_s: float) -> None:
         """Sees to it that a lease of this ttl is renewed in time; the thread need not be woken where it will be."""
         renew_at = time.monotonic() + _period_s(ttl_s)
-        if renew_at < self._renew_at:
-            self._renew_at = renew_at
+        with self._lock:
+            is_sooner = renew_at < self._renew_at
+            self._renew_at = min(self._renew_at, renew_at)
+        if is_sooner:
             self._wake()
 
     def confirm(self, ttl_s: float) -> None:
@@ -267,8 +270,11 @@ class SessionLink:
                     os.close(fd)
 
     def _renew(self, wire: Wire) -> None:
+        with self._lock:
+            self._renew_at = math.inf  # before the leases are looked up: one that comes meanwhile sets its own time
         lease_ids, ttl_s = self._owner._leases_to_renew()
-        self._renew_at = time.monotonic() + _period_s(ttl_s)
+        with self._lock:
+            self._renew_at = min(self._renew_at, time.monotonic() + _period_s(ttl_s))
         if self._sent_at:  # a daemon that stands still is told once: it would not read more
             return
         request = rm_pb.KeepAliveRequest(lease_ids=lease_ids)

@@ -273,6 +273,30 @@ def test_a_keepalive_follows_only_on_one_that_was_answered(server, link_to, owne
     assert second.correlation_id > first.correlation_id
 
 
+def test_a_lease_that_comes_while_others_are_looked_up_is_renewed_in_time(server, link_to, owner, monkeypatch):
+    server.script.put(opened("S1"))
+    link = link_to(server)
+    connection = server.connections.get(timeout=DEADLINE_S)
+
+    def next_keepalive():
+        asked, _ = next_frame(connection)
+        answer = pb.ServerFrame(correlation_id=asked.correlation_id, keep_alive=rm_pb.KeepAliveResponse())
+        connection.sendall(frame_bytes(answer))
+        return list(asked.keep_alive.lease_ids)
+
+    def look_up():
+        monkeypatch.setattr(owner, "_leases_to_renew", lambda: (("L1",), 30.0))
+        link.renew_within(1.0)  # as another thread would
+        return (), 30.0
+
+    assert next_keepalive() == []
+    monkeypatch.setattr(owner, "_leases_to_renew", look_up)
+    link.renew_within(0.0)
+    assert next_keepalive() == []
+    monkeypatch.setattr(f"{__name__}.DEADLINE_S", 5)  # the next would be due in eight seconds if that was not heard
+    assert next_keepalive() == ["L1"]
+
+
 def test_windows_of_which_no_copy_could_be_made_go_back_on_the_next_connection(server, link_to, owner, monkeypatch):
     fd = os.memfd_create("window")
     owner.windows = {"L7": {0: fd}, "L8": {2: fd}}

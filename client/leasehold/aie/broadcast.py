@@ -3,14 +3,14 @@
 from collections.abc import Sequence
 
 from leasehold.aie.array import Tile
-from leasehold.aie.claimed import ClaimedResource, Plan
+from leasehold.aie.claimed import PlainResource
 from leasehold.aie.device import CHANNEL_POOL, Device
 from leasehold.aie.event import Event
 from leasehold.claims import Claim, Common, Ids, Site
 from leasehold.errors import Invalid
 
 
-class Broadcast(ClaimedResource):
+class Broadcast(PlainResource):
     """A broadcast channel (``XAieBroadcast``): the same ``bcast_channel`` at all modules of every tile it passes.
 
     A path is a list of modules, from where the event is raised to where it is wanted: each next one belongs to a tile
@@ -32,16 +32,6 @@ class Broadcast(ClaimedResource):
         first = self._path[0] if self._path else min(device.sites(CHANNEL_POOL))
         super().__init__(device, first, reservation=reservation)
         self._is_configured = True
-        self.initialize()
-
-    def initialize(self) -> None:
-        """Makes it ready to be reserved; done once by its making.
-
-        Raises:
-            WrongState: it is reserved.
-        """
-        with self._device.lock:
-            self._initialize()
 
     @property
     def path(self) -> tuple[Tile, ...]:
@@ -70,9 +60,6 @@ class Broadcast(ClaimedResource):
             raise Invalid(f"{self} does not pass {where}", facts={"site": where})
         stem = "BROADCAST_A" if tile[2] == "pl" else "BROADCAST"
         return self._device.event(tile, f"{stem}_{self.id}")
-
-    def _plans(self) -> Sequence[Plan]:
-        return [Plan(self._tile, (self._claim(),))]
 
     def _claim(self) -> Claim:
         passed = tuple(dict.fromkeys(module for tile in self._path for module in self._device.modules(tile)))

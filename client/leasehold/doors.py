@@ -100,6 +100,17 @@ def answer_in(answer: Answer, field: str) -> Any:  # noqa: ANN401 - one of many 
     return getattr(frame, field)
 
 
+def news_in(frame: pb.ServerFrame) -> rm_pb.WatchEventsResponse | None:
+    """What a frame of ``watch`` says; None where it is the last.
+
+    Raises:
+        Refused: the daemon's refusal to tell more.
+    """
+    if frame.HasField("fault"):
+        raise refusal_of(frame.fault.detail)
+    return None if frame.HasField("watch_ended") else frame.watch_events
+
+
 def visit(run_directory: Path) -> socket.socket:
     """A connection without a session: the methods that only read can be called over it.
 
@@ -148,11 +159,10 @@ class SessionDoor:
                 reader = Reader(connection)
                 while True:
                     for frame, _ in reader.read():
-                        if frame.HasField("watch_ended"):
+                        news = news_in(frame)
+                        if news is None:
                             return
-                        if frame.HasField("fault"):
-                            raise refusal_of(frame.fault.detail)
-                        yield frame.watch_events
+                        yield news
             except (OSError, EOFError, DecodeError) as fault:
                 raise DaemonUnavailable("the daemon went away in the middle of WatchEvents") from fault
 

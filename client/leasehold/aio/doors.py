@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from google.protobuf.message import DecodeError
 
-from leasehold.doors import SESSION, answer_in, call_frame, field_of, visit
+from leasehold.doors import SESSION, answer_in, call_frame, field_of, news_in, visit
 from leasehold.errors import DaemonUnavailable
 from leasehold.frames import Reader, send
-from leasehold.retries import NotThere, refusal_of
+from leasehold.retries import NotThere
 from leasehold.wire import Answer, Wire
 from rmapi.v1 import resource_manager_pb2 as rm_pb
 from rmapi.v1 import session_pb2 as pb
@@ -143,11 +143,10 @@ class SessionDoor:
                 while True:
                     await _readable(loop, connection.fileno())
                     for frame, _ in reader.read():
-                        if frame.HasField("watch_ended"):
+                        news = news_in(frame)
+                        if news is None:
                             return
-                        if frame.HasField("fault"):
-                            raise refusal_of(frame.fault.detail)
-                        yield frame.watch_events
+                        yield news
             except (OSError, EOFError, DecodeError) as fault:
                 raise DaemonUnavailable("the daemon went away in the middle of WatchEvents") from fault
 

@@ -1,6 +1,8 @@
-"""The way to the daemon that the library takes: both of them, where a test is about what they carry."""
+"""The way to the daemon that the library takes, both of them where a test is about what they carry; and a fake card."""
 
 import pytest
+
+from leasehold.testing import FakeClient
 
 _OVER_BOTH_DOORS = {"test_aio", "test_batch", "test_client", "test_fork", "test_restart"}
 
@@ -17,3 +19,13 @@ def door(request, monkeypatch):
     name = getattr(request, "param", "session")
     monkeypatch.setenv("LEASEHOLD_DOOR", name)
     return name
+
+
+@pytest.fixture
+def fake_client():
+    """A client of a fake card. What a test leaves behind is a fault of the test, or a leak."""
+    with FakeClient(memory="16MiB", cores=2) as made:
+        yield made
+        made.close()
+        assert made.check() == []
+        assert all(pool.free == pool.total for pool in made.cards()[0].pools)

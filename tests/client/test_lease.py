@@ -7,16 +7,11 @@ import threading
 import pytest
 
 import leasehold
-from leasehold.testing import FakeClient
 
 
 @pytest.fixture
-def client():
-    with FakeClient(memory="16MiB", cores=2) as made:
-        yield made
-        made.close()
-        assert made.check() == []
-        assert all(pool.free == pool.total for pool in made.cards()[0].pools)
+def client(fake_client):
+    return fake_client
 
 
 def test_it_says_what_it_got(client):

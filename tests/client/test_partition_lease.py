@@ -13,19 +13,14 @@ import pytest
 import leasehold
 import leasehold.aio
 from leasehold import Ids, Run
-from leasehold.testing import FakeClient
 from support.parts import differences_in
 
 SEED = 20_261_126
 
 
 @pytest.fixture
-def client():
-    with FakeClient(memory="16MiB", cores=2) as made:
-        yield made
-        made.close()
-        assert made.check() == []
-        assert all(pool.free == pool.total for pool in made.cards()[0].pools)
+def client(fake_client):
+    return fake_client
 
 
 @pytest.fixture

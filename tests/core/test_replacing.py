@@ -15,12 +15,13 @@ from support.books import (
     CARD,
     acquire,
     asker,
-    bits_set,
     kill,
     ledger_of,
     pool,
+    refused,
     release,
     reserve_claims,
+    reserved,
     snapshot,
 )
 
@@ -32,19 +33,6 @@ STREAMS, CHANNELS = pool("streams", 4), pool("ch", 3, sites=("a", "b"))
 @pytest.fixture
 def ledger() -> Ledger:
     return ledger_of(STREAMS, CHANNELS, pool("mem", 8, unit_bytes=65_536))
-
-
-def reserved(ledger: Ledger, name: str = "streams") -> set[tuple[int, int]]:
-    return bits_set(ledger.cards[CARD].pools[PoolName(name)].reserved)
-
-
-def refused(ledger: Ledger, kind: type[Exception], wish: ReserveWish, *, match: str | None = None) -> Exception:
-    """The refusal of ``wish``, which changes nothing."""
-    before = snapshot(ledger)
-    with pytest.raises(kind, match=match) as found:
-        ledger.decide_reserve_claims(wish)
-    assert snapshot(ledger) == before
-    return found.value
 
 
 def test_a_replaced_reservation_gives_its_units_back_and_the_new_one_may_have_them(ledger) -> None:

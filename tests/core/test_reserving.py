@@ -17,14 +17,15 @@ from support.books import (
     CARD,
     acquire,
     asker,
-    bits_set,
     card,
     kill,
     ledger_of,
     pool,
+    refused,
     release,
     reserve,
     reserve_claims,
+    reserved,
     snapshot,
     spots,
 )
@@ -37,19 +38,6 @@ STREAMS, CHANNELS = pool("streams", 4), pool("ch", 3, sites=("a", "b"))
 @pytest.fixture
 def ledger() -> Ledger:
     return ledger_of(STREAMS, CHANNELS, pool("mem", 8, unit_bytes=65_536))
-
-
-def reserved(ledger: Ledger, name: str = "streams") -> set[tuple[int, int]]:
-    return bits_set(ledger.cards[CARD].pools[PoolName(name)].reserved)
-
-
-def refused(ledger: Ledger, kind: type[Exception], wish: ReserveWish, *, match: str | None = None) -> Exception:
-    """The refusal of ``wish``, which changes nothing."""
-    before = snapshot(ledger)
-    with pytest.raises(kind, match=match) as found:
-        ledger.decide_reserve_claims(wish)
-    assert snapshot(ledger) == before
-    return found.value
 
 
 # Setting aside.

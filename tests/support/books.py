@@ -2,6 +2,8 @@
 
 from dataclasses import replace
 
+import pytest
+
 from rm.core.asks import resolve_sites, units_of_ids
 from rm.core.bitmap import UnitBitmap
 from rm.core.books import Books
@@ -99,6 +101,15 @@ def reserve_claims(ledger: Ledger, name: str, *claims: Claim, who: Asker | None 
     return event.spec
 
 
+def refused(ledger: Ledger, kind: type[Exception], wish: ReserveWish, *, match: str | None = None) -> Exception:
+    """The refusal to set aside what ``wish`` says, which changes nothing."""
+    before = snapshot(ledger)
+    with pytest.raises(kind, match=match) as found:
+        ledger.decide_reserve_claims(wish)
+    assert snapshot(ledger) == before
+    return found.value
+
+
 def gate(ledger: Ledger, *sites: str, card_id: str = CARD) -> None:
     """Turns the clocks of exactly these sites off."""
     ledger.apply(ledger.decide_gate(CardId(card_id), [SiteName(site) for site in sites]))
@@ -119,6 +130,11 @@ def ids(allotment: Allotment) -> list[int]:
 def bits_set(bitmap: UnitBitmap) -> set[tuple[int, int]]:
     """The (site, bit) pairs that are set, read from the raw bits."""
     return {(index % bitmap.site_count, index // bitmap.site_count) for index in bitmap.bits.search(1)}
+
+
+def reserved(ledger: Ledger, name: str = "streams") -> set[tuple[int, int]]:
+    """The reserved bits of a pool of the first card, as ``bits_set`` has them."""
+    return bits_set(ledger.cards[CARD].pools[PoolName(name)].reserved)
 
 
 def snapshot(books: Books) -> dict[str, object]:

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 ALIGN_BYTES = 64  # a cache line, and what vector units like
 W = TypeVar("W", bound=mmap.mmap)
 _GUARD_TRIES = 16
-_PROT_NONE, _MAP_PRIVATE_ANONYMOUS, _MAP_FIXED = 0, 0x22, 0x10
+_PROT_NONE = 0
+_MAP_PRIVATE_ANONYMOUS, _MAP_FIXED, _MAP_NORESERVE, _MAP_FIXED_NOREPLACE = 0x22, 0x10, 0x4000, 0x100000
 _MAP_FAILED = ctypes.c_void_p(-1).value
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -185,14 +186,13 @@ class Window(mmap.mmap):
                 count = max(1, len(self._used))
             text = f"{count} arrays or buffers still use this window; drop them before the lease ends"
             raise WindowInUse(text) from fault
-        self._drop_guard()  # or the hole above it, which is of its size only, would be the first that is tried
+        self._drop_guard()
         self._let_go_of_file()
 
     def abandon(self) -> None:
         """Lets the memory go though arrays of it live: they see zeros of this process from now on."""
         flags = _MAP_PRIVATE_ANONYMOUS | _MAP_FIXED
-        placed = _libc.mmap(self.address, len(self), mmap.PROT_READ | mmap.PROT_WRITE, flags, -1, 0)
-        if placed == _MAP_FAILED:
+        if not _map_at(self.address, len(self), mmap.PROT_READ | mmap.PROT_WRITE, flags):
             raise OSError(ctypes.get_errno(), "cannot put other memory in the place of a window")
         self._let_go_of_file()
 
@@ -246,27 +246,37 @@ def _free(freed: deque[tuple[int, int]], budget: Budget, part: tuple[int, int]) 
 def _map_below_a_guard(cls: type[W], fd: int, size_bytes: int) -> tuple[W, int]:
     """Maps ``fd`` so that a page without any access lies right behind it; answers the page's address too.
 
-    mmap takes no address from Python, so a hole of just the right size is made below a guard page, and the kernel,
-    which fills the highest hole that fits, is asked until it takes that one.
+    mmap takes no address from Python. So the place is first mapped empty and a page too long; cut to its size it leaves
+    that page to the guard, and then the file is laid over it.
     """
     page = mmap.PAGESIZE
     span = -(-size_bytes // page) * page
-    misfits = []
     try:
         for _ in range(_GUARD_TRIES):
-            hole = _libc.mmap(None, span + page, _PROT_NONE, _MAP_PRIVATE_ANONYMOUS, -1, 0)
-            if hole in {None, _MAP_FAILED}:
+            window = cls(-1, span + page, flags=_MAP_PRIVATE_ANONYMOUS | _MAP_NORESERVE)
+            mmap.mmap.resize(window, size_bytes)
+            guard = _address_of(window) + span
+            if _map_at(guard, page, _PROT_NONE, _MAP_PRIVATE_ANONYMOUS | _MAP_FIXED_NOREPLACE):
                 break
-            _libc.munmap(hole, span)
-            window = cls(fd, size_bytes)
-            if _address_of(window) == hole:
-                return window, hole + span
-            _libc.munmap(hole + span, page)
-            misfits.append(window)
-    finally:
-        for misfit in misfits:
-            mmap.mmap.close(misfit)  # it never became a window
-    raise LeaseholdError("no room in this process for a window with a guard page behind it")
+            mmap.mmap.close(window)  # another thread has just mapped something there
+        else:
+            raise LeaseholdError("other threads map memory all the time: no guard page can be put behind a window")
+        if not _map_at(_address_of(window), span, mmap.PROT_READ | mmap.PROT_WRITE, mmap.MAP_SHARED | _MAP_FIXED, fd):
+            _libc.munmap(guard, page)
+            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+    except OSError as fault:
+        raise LeaseholdError(f"{size_text(size_bytes)} of a lease cannot be mapped in this process: {fault}") from fault
+    return window, guard
+
+
+def _map_at(address: int, byte_count: int, protection: int, flags: int, fd: int = -1) -> bool:
+    """Maps at just this address; answers False where that cannot be."""
+    placed = _libc.mmap(address, byte_count, protection, flags, fd, 0)
+    if placed == address:
+        return True
+    if placed != _MAP_FAILED:  # a kernel before 4.17 takes the address for a hint where it must replace nothing
+        _libc.munmap(placed, byte_count)
+    return False
 
 
 def _address_of(mapped: mmap.mmap) -> int:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import leasehold
-from leasehold.window import Budget, Window
+from leasehold.window import Budget, Window, _libc
 from support.daemon import python
 
 SIZE = 1 << 20
@@ -85,15 +85,29 @@ def test_the_guard_goes_with_its_window():
     )
 
 
-def test_windows_closed_while_their_objects_live_leave_no_hole_for_the_next_to_fall_into():
-    closed = [make_window() for _ in range(40)]
-    for window in closed:
-        window.close()
+def test_a_process_with_many_holes_of_just_a_window_s_size_has_room_for_one():
+    page = mmap.PAGESIZE
+    made = [_libc.mmap(None, SIZE + page, 0, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS, -1, 0) for _ in range(40)]
+    for address in made:
+        _libc.munmap(address, SIZE)
+
     windows = [make_window() for _ in range(40)]
 
-    assert all(window.closed for window in closed)
     for window in windows:
         window.close()
+    for address in made:
+        _libc.munmap(address + SIZE, page)
+
+
+def test_memory_that_cannot_be_mapped_is_an_error_of_the_library_and_leaves_nothing():
+    before = len(os.listdir("/proc/self/fd")), len(Path("/proc/self/maps").read_text().splitlines())
+    reading = os.open("/proc/self/exe", os.O_RDONLY)  # a file that nobody may map to write
+
+    with pytest.raises(leasehold.LeaseholdError, match="1 MiB of a lease cannot be mapped in this process"):
+        Window.map(reading, SIZE, budget=Budget("L1", SIZE), check_lease=lambda: None)
+
+    gc.collect()
+    assert (len(os.listdir("/proc/self/fd")), len(Path("/proc/self/maps").read_text().splitlines())) == before
 
 
 def test_arrays_lie_in_it_and_do_not_overlap(window):

@@ -1,9 +1,11 @@
 """How the vendor's functions answer: with codes, never with exceptions.
 
 A function is written as if it could raise; one of the decorators here makes its answer out of what it returns or
-raises. A code is an int32, so an error is negative, as in C. The words of the last error of a thread are kept beside.
+raises. A code is an int32, so an error is negative, as in C. The words of the last error of a thread are kept beside,
+and those of every one go to the log ``leasehold.axcl``, for whoever debugs.
 """
 
+import logging
 import operator
 import threading
 from collections.abc import Callable
@@ -18,6 +20,7 @@ from leasehold.runtime.codes import signed
 P = ParamSpec("P")
 T = TypeVar("T")
 _SUCCESS = 0
+_log = logging.getLogger("leasehold.axcl")
 
 
 class _Last(threading.local):
@@ -133,10 +136,12 @@ def text(argument: object) -> str:
 def _code_of(fault: Exception) -> int:
     """The code of an error. What is none of the model's is -1, as the vendor's Python package has it."""
     _last.text = str(fault) or type(fault).__name__
+    code = Code.FAIL
     if isinstance(fault, Fault):
-        return signed(fault.code)
-    if isinstance(fault, TimeoutError):
-        return signed(Code.SYNC_TIMEOUT)
-    if not isinstance(fault, LeaseholdError):
+        code = fault.code
+    elif isinstance(fault, TimeoutError):
+        code = Code.SYNC_TIMEOUT
+    elif not isinstance(fault, LeaseholdError):
         _last.text = f"{type(fault).__name__}: {_last.text}"
-    return signed(Code.FAIL)
+    _log.debug("%s", _last.text)
+    return signed(code)

@@ -1,5 +1,6 @@
 """What a statement about AXCL is tried with: two cards, threads, a model, another process, and an eye on the daemon."""
 
+import logging
 import os
 import subprocess
 import sys
@@ -106,6 +107,7 @@ class Case:
 @contextmanager
 def cases():
     """A function that tries something in a thread of its own, and answers what that answered."""
+    logging.getLogger("leasehold.axcl").setLevel(logging.DEBUG)  # a try that fails has more to say than its code
     with tempfile.TemporaryDirectory(prefix="lh-axcl-") as directory:
         profile = Path(directory) / "profile.toml"
         profile.write_text(PROFILE)

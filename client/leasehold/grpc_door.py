@@ -26,20 +26,21 @@ class GrpcDoor:
         self._run_directory = run_directory
         self._lock = threading.Lock()
         self._channel: grpc.Channel | None = None
+        self._stub: pb_grpc.ResourceManagerServiceStub | None = None  # kept: it costs as much as a call
 
     def call(self, method: str, request: Any, timeout_s: float, link: "SessionLink | None") -> Any:  # noqa: ANN401
         """See ``Door.call``."""
         metadata = link.metadata if link else ()
         try:
             with calls_under_way:
-                return getattr(self._stub(), method)(request, timeout=timeout_s, metadata=metadata)
+                return getattr(self._opened(), method)(request, timeout=timeout_s, metadata=metadata)
         except grpc.RpcError as fault:
             raise error_of(method, fault) from fault
 
     def watch(self, request: pb.WatchEventsRequest) -> Iterator[pb.WatchEventsResponse]:
         """See ``Door.watch``."""
         with calls_under_way:
-            stream = self._stub().WatchEvents(request)
+            stream = self._opened().WatchEvents(request)
             try:
                 yield from stream
             except grpc.RpcError as fault:
@@ -50,7 +51,7 @@ class GrpcDoor:
     def close(self) -> None:
         """Closes the channel."""
         with self._lock:
-            channel, self._channel = self._channel, None
+            channel, self._channel, self._stub = self._channel, None, None
         if channel is not None:
             channel.close()
 
@@ -58,12 +59,13 @@ class GrpcDoor:
         """In a forked child: the channel is the parent's."""
         if self._channel is not None:
             _graveyard.append(self._channel)
-            self._channel = None
+            self._channel, self._stub = None, None
         self._lock = threading.Lock()
 
-    def _stub(self) -> pb_grpc.ResourceManagerServiceStub:
+    def _opened(self) -> pb_grpc.ResourceManagerServiceStub:
         with self._lock:
-            if self._channel is None:
+            if self._stub is None:
                 check_trusted(self._run_directory)
                 self._channel = grpc.insecure_channel(target(self._run_directory), OPTIONS)
-            return pb_grpc.ResourceManagerServiceStub(self._channel)
+                self._stub = pb_grpc.ResourceManagerServiceStub(self._channel)
+            return self._stub

@@ -22,20 +22,21 @@ class GrpcDoor:
     def __init__(self, run_directory: Path) -> None:
         self._run_directory = run_directory
         self._channel: grpc.aio.Channel | None = None
+        self._stub: pb_grpc.ResourceManagerServiceAsyncStub | None = None  # kept: it costs as much as a call
 
     async def call(self, method: str, request: Any, timeout_s: float, link: "SessionLink | None") -> Any:  # noqa: ANN401
         """See ``Door.call``."""
         metadata = link.metadata if link else ()
         try:
             with calls_under_way:
-                return await getattr(self._stub(), method)(request, timeout=timeout_s, metadata=metadata)
+                return await getattr(self._opened(), method)(request, timeout=timeout_s, metadata=metadata)
         except grpc.RpcError as fault:
             raise error_of(method, fault) from fault
 
     async def watch(self, request: pb.WatchEventsRequest) -> AsyncIterator[pb.WatchEventsResponse]:
         """See ``Door.watch``."""
         with calls_under_way:
-            stream = self._stub().WatchEvents(request)
+            stream = self._opened().WatchEvents(request)
             try:
                 async for response in stream:
                     yield response
@@ -46,16 +47,17 @@ class GrpcDoor:
 
     async def close(self) -> None:
         """Closes the channel."""
-        channel, self._channel = self._channel, None
+        channel, self._channel, self._stub = self._channel, None, None
         if channel is not None:
             await channel.close()
 
     def abandon(self) -> None:
         """In a forked child: the channel is the parent's."""
-        self._channel = None
+        self._channel, self._stub = None, None
 
-    def _stub(self) -> "pb_grpc.ResourceManagerServiceAsyncStub":
-        if self._channel is None:
+    def _opened(self) -> "pb_grpc.ResourceManagerServiceAsyncStub":
+        if self._stub is None:
             check_trusted(self._run_directory)
             self._channel = grpc.aio.insecure_channel(target(self._run_directory), options=OPTIONS)
-        return pb_grpc.ResourceManagerServiceStub(self._channel)
+            self._stub = pb_grpc.ResourceManagerServiceStub(self._channel)
+        return self._stub

@@ -1,8 +1,9 @@
 """The store that keeps everything: one thread that writes, one transaction and one fsync for all that has queued up.
 
 The loop only queues, once a turn; the thread encodes, writes, and tells the loop how far everything is safe. While the
-disk is quick the loop waits for that, a moment at most: to be told later costs more than the disk does. A disk that
-hangs costs the loop one such moment, and from then on it does not wait. Whatever goes wrong in the thread, but for a
+disk is quick and one client asks at a time the loop waits for that, a moment at most: to be told later costs more than
+the disk does. Where several ask it hears the next of them meanwhile, for the next commit. A disk that hangs costs the
+loop one such moment, and from then on it does not wait. Whatever goes wrong in the thread, but for a
 full disk, ends the store for good: a write that failed is never tried again, as nobody can say what of it is on disk.
 """
 
@@ -30,7 +31,7 @@ from rm.store.recovery import recover
 from rm.store.synced import Synced
 
 QUICK_S = 0.002  # a disk that takes no longer for a commit is waited for, and no longer than this
-_SLOW_PAUSE = 8  # commits that are not waited for after one that took longer
+_UNAWAITED_COUNT = 8  # commits that are not waited for after one that took longer, or had changes of several clients
 FULL_RETRY_S = 0.25
 FULL_AT_CLOSE_S = 2.0  # how long a full disk may delay the end of the daemon
 
@@ -70,7 +71,7 @@ class SqliteStore:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread = threading.Thread(target=self._run, name="store", daemon=True)
         self._is_handing_over = False  # at the end of this turn of the loop
-        self._slow_left = 0  # commits that are still not waited for, as one before them took long
+        self._unawaited_left = 0  # commits that are still not waited for
         self._committed = threading.Lock()  # released by the thread for the loop that waits
         self._committed.acquire()
         self._safe_revision = revision
@@ -162,11 +163,11 @@ class SqliteStore:
         return True
 
     def _hand_over(self) -> None:
-        """Has the thread write what this turn of the loop has queued; waits for it where the disk is quick."""
+        """Has the thread write what this turn of the loop has queued; waits for it where that is the quickest."""
         self._is_handing_over = False
         with self._changed:
             is_alone = self._is_idle and all(isinstance(item, _Append) for item in self._queue)
-            self._is_awaited = is_alone and bool(self._queue) and not self._slow_left
+            self._is_awaited = is_alone and bool(self._queue) and not self._unawaited_left
             is_awaited = self._is_awaited
             self._changed.notify()
         if not is_awaited:
@@ -260,8 +261,8 @@ class SqliteStore:
                 self._begin_full(fault)
                 if not self._database.drop_ballast():
                     self._wait_for_room(fault)
-        is_slow = time.monotonic() - began_s > QUICK_S
-        self._slow_left = _SLOW_PAUSE if is_slow else max(0, self._slow_left - 1)
+        is_awaited_in_vain = time.monotonic() - began_s > QUICK_S or len(batch) > 1
+        self._unawaited_left = _UNAWAITED_COUNT if is_awaited_in_vain else max(0, self._unawaited_left - 1)
         self._say_what_is_safe(batch[-1].revision)
 
     def _compact(self, snapshot: Snapshot) -> None:

@@ -109,7 +109,7 @@ async def test_after_a_slow_commit_the_loop_waits_for_no_more_of_them_for_a_whil
     store = store_on(tmp_path, gate)
     append(store, 0, 1)
     await store.synced.wait(1)
-    assert store._slow_left == sqlite_store._SLOW_PAUSE
+    assert store._unawaited_left == sqlite_store._UNAWAITED_COUNT
     monkeypatch.setattr(sqlite_store, "QUICK_S", 20)
     gate.opened.clear()
     gate.reached.clear()
@@ -118,7 +118,36 @@ async def test_after_a_slow_commit_the_loop_waits_for_no_more_of_them_for_a_whil
     assert store.synced.revision == 1
     gate.opened.set()
     await store.synced.wait(2)
-    assert store._slow_left == sqlite_store._SLOW_PAUSE - 1
+    assert store._unawaited_left == sqlite_store._UNAWAITED_COUNT - 1
+    await store.close()
+
+
+@run_async
+async def test_after_a_commit_of_several_changes_the_loop_hears_others_while_the_next_are_written(
+    tmp_path, monkeypatch
+) -> None:
+    monkeypatch.setattr(sqlite_store, "QUICK_S", 20)
+    gate = Gate()
+    gate.opened.set()
+    store = store_on(tmp_path, gate)
+    append(store, 0, 1)
+    await store.synced.wait(1)
+    while not store._is_idle:
+        await asyncio.sleep(0)
+    append(store, 1, 3)
+    await store.synced.wait(3)
+    assert store._unawaited_left == sqlite_store._UNAWAITED_COUNT
+    gate.opened.clear()
+    gate.reached.clear()
+    append(store, 3, 4)
+    await gate.wait_until_reached()  # the loop goes round, and can queue more
+    append(store, 4, 6)
+    gate.opened.set()
+    await store.synced.wait(6)
+    for revision in range(6, 6 + sqlite_store._UNAWAITED_COUNT):
+        append(store, revision, revision + 1)
+        await store.synced.wait(revision + 1)
+    assert store._unawaited_left == 0, "one client alone is waited for again"
     await store.close()
 
 

@@ -51,7 +51,10 @@ class Servicer:
 
         async def called(request: Any, context: Context) -> Any:  # noqa: ANN401 - one of many messages
             try:
-                asker = await self._asker(context, may_be_nobody=not needs_session) if asks else NOBODY
+                asker = self._asker(context, may_be_nobody=not needs_session) if asks else NOBODY
+            except SessionUnknown as refusal:
+                await _abort(context, await methods.engine.commits.told(refusal))
+            try:
                 return await methods.carry_out(name, request, asker)
             except Refusal as refusal:
                 await _abort(context, refusal)
@@ -73,17 +76,16 @@ class Servicer:
         except Refusal as refusal:
             await _abort(context, refusal)
 
-    async def _asker(self, context: Context, *, may_be_nobody: bool = False) -> Asker:
-        metadata = dict(context.invocation_metadata() or ())
-        session_id, secret = metadata.get(SESSION_ID_KEY, ""), metadata.get(SESSION_SECRET_KEY, "")
+    def _asker(self, context: Context, *, may_be_nobody: bool = False) -> Asker:
+        session_id = secret = ""
+        for key, value in context.invocation_metadata() or ():
+            if key == SESSION_ID_KEY and isinstance(value, str):
+                session_id = value
+            elif key == SESSION_SECRET_KEY and isinstance(value, str):
+                secret = value
         if may_be_nobody and not session_id:
             return NOBODY
-        try:
-            if not isinstance(session_id, str) or not isinstance(secret, str):
-                raise SessionUnknown("the session's id and secret must be text")
-            return self._sessions.asker(self._sessions.authenticate(session_id, secret))
-        except SessionUnknown as refusal:
-            raise await self._methods.engine.commits.told(refusal) from None
+        return self._sessions.asker(self._sessions.authenticate(session_id, secret))
 
 
 async def _abort(context: Context, refusal: Refusal) -> NoReturn:

@@ -81,7 +81,16 @@ class Session:
     command: str
     process_key: ProcessKey
     asker: Asker | None = None  # made when it first asks for something
-    secret: str = ""  # known to the daemon that opened it, as long as that lives
+    secret: str = ""  # known to the daemon that opened it, and to another once it was told; to no disk
+
+    def knows(self, secret: str) -> bool:
+        """Whether ``secret`` is its own."""
+        if self.secret:
+            return hmac.compare_digest(self.secret.encode(), secret.encode())
+        is_known = hmac.compare_digest(self.secret_hash, hash_of(secret))
+        if is_known:
+            self.secret = secret
+        return is_known
 
     def record(self) -> SessionRecord:
         """What a daemon after this one needs to find it again."""
@@ -177,7 +186,7 @@ class Sessions:
             SessionUnknown: there is none, or the secret is wrong; the two are not told apart.
         """
         session = self._by_id.get(session_id)
-        if session is None or not hmac.compare_digest(session.secret_hash, hash_of(secret)):
+        if session is None or not session.knows(secret):
             raise SessionUnknown("there is no such session; open one on the session socket")
         return session
 

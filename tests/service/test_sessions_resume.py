@@ -79,8 +79,12 @@ async def test_a_living_process_is_known_again_by_its_session_and_old_secret(ker
     record, secret = child.recorded()
     sessions = Sessions(nobody_dies)
     assert sessions.resume(record)
+    assert sessions.get(record.id).secret == "", "no disk has it"
     session = sessions.authenticate(record.id, secret)
-    assert (session.record(), session.secret) == (record, "")
+    assert (session.record(), session.secret) == (record, secret)
+    assert sessions.authenticate(record.id, secret) is session
+    with pytest.raises(SessionUnknown):
+        sessions.authenticate(record.id, secret[:-1])
     assert sessions.attach(child.peer, record.id, secret) is session
     assert sessions.get(record.id) is session
     with pytest.raises(SessionUnknown):

@@ -6,7 +6,8 @@ seen by the next. Shrinking stays allowed on purpose: it is the fence. ``ftrunca
 once, and whoever still touches the window gets SIGBUS, as a fault on a real card would end a context.
 
 The kernel frees about 8 GiB a second. So windows that were touched a lot are taken back in a thread: the daemon goes on
-serving, and the next holder, who has a file of its own, waits only where the last one lives and had to be fenced.
+serving, and the next holder, who has a file of its own, waits only where the last one lives and had to be fenced. Where
+nobody waits the thread stands back: on the CPU of the loop it would cost whoever is served some milliseconds.
 
 The daemon never maps a window. Its descriptors die with it; a client that is still there hands them back to the next
 daemon. What was not handed back cannot be truncated: such a window is quiet when no process has it any more.
@@ -14,6 +15,7 @@ daemon. What was not handed back cannot be truncated: such a window is quiet whe
 
 import fcntl
 import os
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -31,6 +33,7 @@ from rm.devices.inheritors import Inheritors, are_in_use
 NAME = "embedded"
 BLOCK_BYTES = 512  # the unit of st_blocks
 _AT_ONCE_BYTES = 2 << 20  # a quarter of a millisecond
+_NICEST = 19
 _SEALS = fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
 
 
@@ -64,7 +67,8 @@ class EmbeddedBackend:
             self.warnings = (f"{card_count} cards share {len(cpus)} CPUs: a core of one card may be a core of another",)
         self._unit_bytes = {(card.id, pool.name): pool.unit_bytes for card in self.cards for pool in card.pools}
         self._windows: dict[LeaseId, _Windows] = {}
-        self._truncator = ThreadPoolExecutor(max_workers=1, thread_name_prefix="fence")
+        self._fencer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="fence")
+        self._sweeper = ThreadPoolExecutor(max_workers=1, thread_name_prefix="sweep", initializer=_stand_back)
         self._inheritors = Inheritors()
 
     # Windows.
@@ -163,19 +167,28 @@ class EmbeddedBackend:
     def close(self) -> None:
         """Lets every window go; clients that map one keep it until they end."""
         self._inheritors.close()
-        self._truncator.shutdown()
+        self._fencer.shutdown()
+        self._sweeper.shutdown()
         for known in self._windows.values():
             for window in known.here:
                 os.close(window.fd)
         self._windows.clear()
 
-    def _take_back(self, windows: list[Window], then: Callable[[], None] = lambda: None) -> bool:
+    def _take_back(self, windows: list[Window], then: Callable[[], None] | None = None) -> bool:
         """Truncates windows; answers whether that goes on in a thread, which calls ``then`` at its end."""
         if _touched_bytes(windows) <= _AT_ONCE_BYTES:
             _truncate(windows)
             return False
-        self._truncator.submit(_truncate, windows, then)
+        if then is None:
+            self._sweeper.submit(_truncate, windows)
+        else:
+            self._fencer.submit(_truncate, windows, then)
         return True
+
+
+def _stand_back() -> None:
+    """Has the calling thread leave its CPU to whoever else wants it."""
+    os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICEST)
 
 
 def _make(lease_id: LeaseId, sizes: Sequence[tuple[int, int]]) -> list[Window]:

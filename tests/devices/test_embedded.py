@@ -8,6 +8,7 @@ import resource
 import signal
 import subprocess
 import sys
+import threading
 
 import pytest
 
@@ -250,6 +251,24 @@ def test_a_large_window_of_the_living_is_not_quiet_before_it_is_fenced() -> None
     assert sizes.get(timeout=20) == 0
     backend.close()
     os.close(kept)
+
+
+def test_only_where_nobody_waits_does_the_thread_that_takes_memory_back_stand_back() -> None:
+    def niceness() -> int:
+        return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+
+    backend, kept = make_with_large_window()
+    seen = queue.SimpleQueue()
+    backend.fence(lease_of("L1"), lambda: seen.put(niceness()), is_holder_dead=False)
+    waited_for = seen.get(timeout=20)
+    backend.prepare("L2", "0", [Allotment("memory", UnitSet((0,), ((UnitRange(0, LARGE_UNITS),),)))], first_index=0)
+    os.pwrite(backend.windows("L2")[0].fd, bytes(LARGE_UNITS * UNIT), 0)
+    backend.end("L2")
+    in_background = backend._sweeper.submit(niceness).result(20)
+    backend.close()
+    os.close(kept)
+
+    assert (waited_for, in_background) == (niceness(), 19)
 
 
 def test_a_large_window_that_was_hardly_touched_is_fenced_at_once() -> None:

@@ -40,14 +40,20 @@ class Books:
 
     def apply(self, event: events.Event) -> None:  # noqa: C901, PLR0912 - one case an event
         """Makes ``event`` so."""
-        match event:
+        match event:  # the most frequent first
+            case events.Renewed(deadlines):
+                for lease_id, deadline_ns in deadlines:
+                    self.deadlines.set(lease_id, deadline_ns)
+                return  # no fact that outlives this run: it has no number
+            case events.Granted():
+                self._apply_granted(event)
+            case events.LeaseEnded():
+                self._apply_lease_ended(event)
             case events.Started():
                 self._apply_started(event)
             case events.SessionOpened(session):
                 assert session.id not in self.sessions, f"session {session.id} is opened twice"
                 self.sessions[session.id] = session
-            case events.Granted():
-                self._apply_granted(event)
             case events.Extended():
                 self._apply_extended(event)
             case events.WindowsRemade(lease_id, windows):
@@ -56,8 +62,6 @@ class Books:
                 self._apply_units_returned(event)
             case events.RevocationBegan():
                 self._apply_revocation_began(event)
-            case events.LeaseEnded():
-                self._apply_lease_ended(event)
             case events.UnitsQuiet():
                 self._apply_units_quiet(event)
             case events.RequestForgone(request):
@@ -75,10 +79,6 @@ class Books:
                 self._apply_unreserved(name)
             case events.SitesGated(card_id, sites):
                 self.cards[card_id].gate(sites)
-            case events.Renewed(deadlines):
-                for lease_id, deadline_ns in deadlines:
-                    self.deadlines.set(lease_id, deadline_ns)
-                return  # no fact that outlives this run: it has no number
             case _:
                 assert_never(event)
         self.revision += 1

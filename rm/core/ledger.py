@@ -247,14 +247,15 @@ class Ledger(Reserving):
             NotOwner: one is another session's; then none is renewed.
         """
         check_range("leases in a keepalive", len(lease_ids), limits.LEASES_PER_SESSION_MAX, least=0)
+        leases, revoking = self.leases, self.revoking
         deadlines, lost = [], []
         for lease_id in lease_ids:
-            lease = self.leases.get(lease_id)
+            lease = leases.get(lease_id)
             if lease is None:
                 lost.append(lease_id)
             elif lease.session != session:
                 raise not_owner(lease)
-            elif lease_id in self.revoking:
+            elif lease_id in revoking:
                 lost.append(lease_id)
             elif lease.ttl_ns is not None:
                 deadlines.append((lease_id, now_ns + lease.ttl_ns))

@@ -202,13 +202,14 @@ class Engine:
             if renewed.deadlines:
                 self.ledger.apply(renewed)
             self._unclaimed.named(session, lease_ids)
-            if self._unclaimed.is_due(session, now_ns=now_ns):
-                self._end_unclaimed(session, frozenset(lease_ids))
+            held = self.ledger.leases_by_session.get(session)
+            if held and self._unclaimed.is_due(session, now_ns=now_ns) and not held.keys() <= (named := set(lease_ids)):
+                self._end_unclaimed(session, named)
         return tuple(lease_id for lease_id in lost if self.commits.may_tell_end(lease_id))
 
-    def _end_unclaimed(self, session: SessionId, named: frozenset[LeaseId]) -> None:
+    def _end_unclaimed(self, session: SessionId, named: set[LeaseId]) -> None:
         revoking, coming = self.ledger.revoking, self._coming
-        held = self.ledger.leases_by_session.get(session, ())
+        held = self.ledger.leases_by_session[session]
         mine = [self.ledger.leases[one] for one in held if one not in revoking and one not in coming]
         unclaimed = self._unclaimed.heard(session, mine, named, now_ns=self._ran_ns)
         self.endings.end([LeaseEnded(lease.id, "nobody claimed it", is_violent=True) for lease in unclaimed])

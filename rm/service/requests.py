@@ -1,6 +1,7 @@
 """What requests mean to the engine, and the two that the session socket has always carried."""
 
 import hashlib
+from typing import cast
 
 from rm.core import limits
 from rm.core.claims import Asker
@@ -35,7 +36,7 @@ def keep_alive(engine: Engine, session: SessionId, request: pb.KeepAliveRequest)
     Raises:
         Refusal: as ``Engine.keep_alive``.
     """
-    lost = engine.keep_alive(session, [LeaseId(lease_id) for lease_id in request.lease_ids])
+    lost = engine.keep_alive(session, cast(list[LeaseId], list(request.lease_ids)))
     return pb.KeepAliveResponse(lost_lease_ids=lost, revision=engine.store.synced.revision)
 
 

@@ -97,8 +97,11 @@ class Calls:
     async def _watch(self, connection: Connection, correlation_id: int, request: rm_pb.WatchEventsRequest) -> None:
         try:
             async with aclosing(self._methods.reads.watch(request)) as events:
-                async for response in events:
-                    connection.send(pb.ServerFrame(correlation_id=correlation_id, watch_events=response))
+                async for responses in events:
+                    for response in responses:
+                        frame = pb.ServerFrame(correlation_id=correlation_id, watch_events=response)
+                        connection.send(frame, goes_at_once=False)
+                    connection.flush()
                     await connection.outbox.all_read()
             connection.send(pb.ServerFrame(correlation_id=correlation_id, watch_ended=pb.WatchEnded()))
         except Refusal as refusal:

@@ -182,7 +182,7 @@ class Connection:
     def _send_answers(self) -> None:
         """Sends all that was answered in this turn; what was not heard for want of that is heard in the next."""
         if self.outbox:
-            self._flush()
+            self.flush()
             has_more = bool(self._received) or not self._is_listening
             if has_more and not self._is_taking_later and self._may_take:
                 self._take_later()
@@ -268,8 +268,10 @@ class Connection:
 
     # Frames out.
 
-    def send(self, frame: pb.ServerFrame, descriptors: Sequence[int] = ()) -> None:
+    def send(self, frame: pb.ServerFrame, descriptors: Sequence[int] = (), *, goes_at_once: bool = True) -> None:
         """Sends a frame, now or when the client reads. A client that reads too slowly is closed.
+
+        One that does not go at once goes with the next, or with ``flush``.
 
         Raises:
             CardFailed: the host has no descriptors left for copies of ``descriptors``.
@@ -283,10 +285,10 @@ class Connection:
             _log.warning("client reads too slowly", pid=self.peer.pid)
             self.close()
             return
-        if self._is_taking:
+        if self._is_taking or not goes_at_once:
             return  # it goes with the answers to the other frames of this turn
         if len(self.calls) <= 1:
-            self._flush()
+            self.flush()
         elif not self._is_sending_later:  # a commit that answers one call may answer the others too
             self._is_sending_later = True
             self._loop.call_soon(self._send_later)
@@ -297,9 +299,10 @@ class Connection:
 
     def _send_later(self) -> None:
         self._is_sending_later = False
-        self._flush()
+        self.flush()
 
-    def _flush(self) -> None:
+    def flush(self) -> None:
+        """Sends what waits, as far as the client reads."""
         if self.is_open:
             self.outbox.flush()
         if self._closes_when_sent and not self.outbox:

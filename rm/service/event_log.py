@@ -41,6 +41,9 @@ class Happening:
     holder: Holder | None = None
 
 
+_Told = Happening | Callable[[], Happening | None]
+
+TELL_AFTER_S = 0.01
 _UNTOLD = (events.SessionOpened, events.SessionForgotten, events.RequestForgone, events.WindowsRemade, events.Renewed)
 
 
@@ -101,13 +104,13 @@ class Watcher:
         self._arrived = asyncio.Event()
         self._is_closed = False
 
-    def tell(self, happening: Happening) -> None:
-        """Queues an event; where the queue is full, all of it is dropped and RESYNC is told instead."""
-        if len(self._queue) >= limits.EVENTS_PER_WATCHER_MAX:
-            self._queue.clear()
+    def tell(self, happenings: list[Happening]) -> None:
+        """Queues events; where they are too many, only the latest are kept, behind RESYNC."""
+        self._queue.extend(happenings)
+        if len(self._queue) > limits.EVENTS_PER_WATCHER_MAX:
+            latest = list(self._queue)[1 - limits.EVENTS_PER_WATCHER_MAX :]
             text = "events were lost: this watcher read too slowly"
-            self._queue.append(Happening(happening.revision, "resync", text, happening.wall_ns))
-        self._queue.append(happening)
+            self._queue = deque([Happening(latest[0].revision, "resync", text, latest[0].wall_ns), *latest])
         self._arrived.set()
 
     def close(self) -> None:
@@ -115,8 +118,8 @@ class Watcher:
         self._is_closed = True
         self._arrived.set()
 
-    async def next(self) -> Happening:
-        """Waits for the next event.
+    async def next(self) -> list[Happening]:
+        """Waits for events; answers those that are there, EVENTS_TOLD_TOGETHER_MAX at most.
 
         Raises:
             ShuttingDown: there will be none.
@@ -126,36 +129,53 @@ class Watcher:
                 raise ShuttingDown("the daemon is shutting down")
             self._arrived.clear()
             await self._arrived.wait()
-        return self._queue.popleft()
+        return [self._queue.popleft() for _ in range(min(len(self._queue), limits.EVENTS_TOLD_TOGETHER_MAX))]
 
 
 class EventLog:
-    """The latest events, and the watchers."""
+    """The latest events, and the watchers.
+
+    Watchers are told a moment later, of all that has happened by then: to wake each of a hundred for each event would
+    cost more than the events.
+    """
 
     def __init__(self) -> None:
-        self._past: deque[Happening | Callable[[], Happening | None]] = deque(maxlen=limits.EVENTS_REMEMBERED)
+        self._past: deque[_Told] = deque(maxlen=limits.EVENTS_REMEMBERED)
+        self._news: list[_Told] = []  # of which the watchers were not told yet
+        self._telling: asyncio.TimerHandle | None = None
         self._watchers: set[Watcher] = set()
         self._is_closed = False
 
     def add(self, happening: Happening) -> None:
-        """Remembers an event and tells it to every watcher."""
-        self._past.append(happening)
-        for watcher in self._watchers:
-            watcher.tell(happening)
+        """Remembers an event, and tells it to every watcher."""
+        self._add(happening)
 
     def note(self, event: events.Event, lease: Lease | None, revision: int, wall_ns: int) -> None:
         """As ``add``, of an event that is put into words when somebody asks for it; see ``describe``."""
-        words = partial(describe, event, lease, revision=revision, wall_ns=wall_ns)
-        self._past.append(words)
-        if self._watchers and (happening := words()) is not None:
+        self._add(partial(describe, event, lease, revision=revision, wall_ns=wall_ns))
+
+    def _add(self, told: _Told) -> None:
+        self._past.append(told)
+        if not self._watchers:
+            return
+        self._news.append(told)
+        if len(self._news) >= limits.EVENTS_PER_WATCHER_MAX:
+            self._tell()
+        elif self._telling is None:
+            self._telling = asyncio.get_running_loop().call_later(TELL_AFTER_S, self._tell)
+
+    def _tell(self) -> None:
+        if self._telling is not None:
+            self._telling.cancel()
+            self._telling = None
+        news, self._news = self._news, []
+        if happenings := _in_words(news):
             for watcher in self._watchers:
-                watcher.tell(happening)
+                watcher.tell(happenings)
 
     def past(self, count: int) -> list[Happening]:
         """The latest ``count`` events, oldest first."""
-        latest = list(self._past)[-count:] if count else []
-        told = [one if isinstance(one, Happening) else one() for one in latest]
-        return [one for one in told if one is not None]
+        return _in_words(list(self._past)[-count:] if count else [])
 
     def watch(self) -> Watcher:
         """Adds a watcher, who hears of everything from now on.
@@ -168,6 +188,7 @@ class EventLog:
             raise ShuttingDown("the daemon is shutting down")
         if len(self._watchers) >= limits.WATCHERS_MAX:
             raise QuotaExceeded(f"{limits.WATCHERS_MAX} watchers are the most there may be", most=limits.WATCHERS_MAX)
+        self._tell()  # what has happened already is none of its news
         watcher = Watcher()
         self._watchers.add(watcher)
         return watcher
@@ -179,5 +200,11 @@ class EventLog:
     def close(self) -> None:
         """Ends every watching: the daemon is shutting down."""
         self._is_closed = True
+        self._tell()
         for watcher in self._watchers:
             watcher.close()
+
+
+def _in_words(told: list[_Told]) -> list[Happening]:
+    words = [one if isinstance(one, Happening) else one() for one in told]
+    return [one for one in words if one is not None]

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
+from functools import lru_cache
 from importlib.metadata import version
 from itertools import islice
 from typing import Any
@@ -13,6 +14,7 @@ from rm.core.errors import InvalidRequest, LeaseNotFound
 from rm.core.types import CardId, LeaseId, PoolName
 from rm.service import convert
 from rm.service.engine import Engine
+from rm.service.event_log import Happening
 from rm.service.sessions import Sessions
 from rm.service.status import detail_of
 from rm.service.views import Views
@@ -44,8 +46,8 @@ class Reads:
             "CheckConsistency": self._check_consistency,
         }
 
-    async def watch(self, request: pb.WatchEventsRequest) -> AsyncGenerator[pb.WatchEventsResponse, None]:
-        """What happens to leases; it is told once that is safe.
+    async def watch(self, request: pb.WatchEventsRequest) -> AsyncGenerator[list[pb.WatchEventsResponse], None]:
+        """What happens to leases, several events at a time; it is told once that is safe.
 
         Raises:
             InvalidRequest: more past events than are kept.
@@ -55,11 +57,11 @@ class Reads:
         log = self._engine.log
         watcher = log.watch()
         try:
-            for happening in log.past(request.past_count):
-                yield pb.WatchEventsResponse(event=convert.event_to(happening))
+            past, together = log.past(request.past_count), limits.EVENTS_TOLD_TOGETHER_MAX
+            for start in range(0, len(past), together):
+                yield [_event_response(happening) for happening in past[start : start + together]]
             while request.follow:
-                happening = await watcher.next()
-                yield pb.WatchEventsResponse(event=convert.event_to(happening))
+                yield [_event_response(happening) for happening in await watcher.next()]
         finally:
             log.unwatch(watcher)
 
@@ -171,3 +173,9 @@ class Reads:
             differences += snapshot.differences(mine, snapshot.take(kept)) if kept is not None else []
         response.differences.extend(differences)
         return response
+
+
+@lru_cache(limits.EVENTS_TOLD_TOGETHER_MAX)
+def _event_response(happening: Happening) -> pb.WatchEventsResponse:
+    """What every watcher is told of one event: one message for all of them, which nobody changes."""
+    return pb.WatchEventsResponse(event=convert.event_to(happening))

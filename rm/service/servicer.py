@@ -71,8 +71,9 @@ class Servicer:
         """Streams what happens to leases."""
         try:
             async with aclosing(self._methods.reads.watch(request)) as events:
-                async for response in events:
-                    yield response
+                async for responses in events:
+                    for response in responses:
+                        yield response
         except Refusal as refusal:
             await _abort(context, refusal)
 

@@ -121,7 +121,7 @@ async def test_an_event_is_told_to_watchers_when_it_is_safe_and_in_order() -> No
     await settle()
     assert parts.engine.log.past(10) == []
     store.sync()
-    assert [(await watcher.next()).revision for _ in range(3)] == [1, 2, 3]
+    assert [one.revision for one in await watcher.next()] == [1, 2, 3]
     await asyncio.gather(*tasks)
 
 

@@ -41,7 +41,6 @@ unit_count = 1
 [pools.memory]
 memory_mib = 64
 """
-_TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
 
 def run() -> list[Row]:
@@ -149,8 +148,8 @@ def _resident_kib(daemon: Daemon) -> int:
 
 
 def _cpu_s(daemon: Daemon) -> float:
-    fields = Path(f"/proc/{daemon.pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / _TICKS_PER_S
+    """What all threads of a process have had of CPUs, by its own clock: /proc counts in ticks of 10 ms."""
+    return time.clock_gettime(~daemon.pid << 3 | 2)  # clock_getcpuclockid of the C library
 
 
 def _refused_count(daemon: Daemon) -> int:

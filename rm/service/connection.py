@@ -182,7 +182,7 @@ class Connection:
     def _send_answers(self) -> None:
         """Sends all that was answered in this turn; what was not heard for want of that is heard in the next."""
         if self.outbox:
-            self.flush()
+            self._flush()
             has_more = bool(self._received) or not self._is_listening
             if has_more and not self._is_taking_later and self._may_take:
                 self._take_later()
@@ -268,27 +268,32 @@ class Connection:
 
     # Frames out.
 
-    def send(self, frame: pb.ServerFrame, descriptors: Sequence[int] = (), *, goes_at_once: bool = True) -> None:
+    def send(self, frame: pb.ServerFrame, descriptors: Sequence[int] = ()) -> None:
         """Sends a frame, now or when the client reads. A client that reads too slowly is closed.
-
-        One that does not go at once goes with the next, or with ``flush``.
 
         Raises:
             CardFailed: the host has no descriptors left for copies of ``descriptors``.
         """
+        body = frame.SerializeToString()
+        self._send(_LENGTH.pack(len(body)) + body, descriptors)
+
+    def send_bodies(self, bodies: Sequence[bytes]) -> None:
+        """As ``send``, of several frames that are written down already."""
+        self._send(b"".join([part for body in bodies for part in (_LENGTH.pack(len(body)), body)]), ())
+
+    def _send(self, data: bytes, descriptors: Sequence[int]) -> None:
         if not self.is_open:
             return
-        body = frame.SerializeToString()
         try:
-            self.outbox.put(_LENGTH.pack(len(body)) + body, descriptors)
+            self.outbox.put(data, descriptors)
         except TooSlow:
             _log.warning("client reads too slowly", pid=self.peer.pid)
             self.close()
             return
-        if self._is_taking or not goes_at_once:
+        if self._is_taking:
             return  # it goes with the answers to the other frames of this turn
         if len(self.calls) <= 1:
-            self.flush()
+            self._flush()
         elif not self._is_sending_later:  # a commit that answers one call may answer the others too
             self._is_sending_later = True
             self._loop.call_soon(self._send_later)
@@ -299,10 +304,9 @@ class Connection:
 
     def _send_later(self) -> None:
         self._is_sending_later = False
-        self.flush()
+        self._flush()
 
-    def flush(self) -> None:
-        """Sends what waits, as far as the client reads."""
+    def _flush(self) -> None:
         if self.is_open:
             self.outbox.flush()
         if self._closes_when_sent and not self.outbox:

@@ -27,9 +27,9 @@ Kind = Literal[
 ]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Happening:
-    """One event, as it is told to people."""
+    """One event, as it is told to people. Each is itself alone: what is made of it for one watcher serves them all."""
 
     revision: int
     kind: Kind

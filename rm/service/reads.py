@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from functools import lru_cache
 from importlib.metadata import version
 from itertools import islice
 from typing import Any
@@ -46,7 +45,7 @@ class Reads:
             "CheckConsistency": self._check_consistency,
         }
 
-    async def watch(self, request: pb.WatchEventsRequest) -> AsyncGenerator[list[pb.WatchEventsResponse], None]:
+    async def watch(self, request: pb.WatchEventsRequest) -> AsyncGenerator[list[Happening], None]:
         """What happens to leases, several events at a time; it is told once that is safe.
 
         Raises:
@@ -59,9 +58,9 @@ class Reads:
         try:
             past, together = log.past(request.past_count), limits.EVENTS_TOLD_TOGETHER_MAX
             for start in range(0, len(past), together):
-                yield [_event_response(happening) for happening in past[start : start + together]]
+                yield past[start : start + together]
             while request.follow:
-                yield [_event_response(happening) for happening in await watcher.next()]
+                yield await watcher.next()
         finally:
             log.unwatch(watcher)
 
@@ -173,9 +172,3 @@ class Reads:
             differences += snapshot.differences(mine, snapshot.take(kept)) if kept is not None else []
         response.differences.extend(differences)
         return response
-
-
-@lru_cache(limits.EVENTS_TOLD_TOGETHER_MAX)
-def _event_response(happening: Happening) -> pb.WatchEventsResponse:
-    """What every watcher is told of one event: one message for all of them, which nobody changes."""
-    return pb.WatchEventsResponse(event=convert.event_to(happening))

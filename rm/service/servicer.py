@@ -2,14 +2,18 @@
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
+from functools import lru_cache
 from typing import Any, NoReturn
 
 import grpc
 import structlog
 from google.protobuf.message import Message
 
+from rm.core import limits
 from rm.core.claims import Asker
 from rm.core.errors import Refusal, SessionUnknown
+from rm.service import convert
+from rm.service.event_log import Happening
 from rm.service.methods import NOBODY, Methods
 from rm.service.sessions import Sessions
 from rm.service.status import ERROR_TRAILER, code_of, detail_of, text_of
@@ -71,9 +75,9 @@ class Servicer:
         """Streams what happens to leases."""
         try:
             async with aclosing(self._methods.reads.watch(request)) as events:
-                async for responses in events:
-                    for response in responses:
-                        yield response
+                async for happenings in events:
+                    for happening in happenings:
+                        yield _event_response(happening)
         except Refusal as refusal:
             await _abort(context, refusal)
 
@@ -93,6 +97,12 @@ async def _abort(context: Context, refusal: Refusal) -> NoReturn:
     trailer = ((ERROR_TRAILER, detail_of(refusal).SerializeToString()),)
     await context.abort(code_of(refusal), text_of(refusal), trailer)
     raise AssertionError("abort raises")
+
+
+@lru_cache(limits.EVENTS_TOLD_TOGETHER_MAX)
+def _event_response(happening: Happening) -> pb.WatchEventsResponse:
+    """One message for all watchers, which nobody changes."""
+    return pb.WatchEventsResponse(event=convert.event_to(happening))
 
 
 def _serialized(message: Message) -> bytes:

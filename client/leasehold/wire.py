@@ -2,7 +2,8 @@
 
 Whoever waits for an answer reads the socket himself, where nobody else does: he leads, takes every frame that comes to
 whoever it is for, and when he has his own answer another of those who wait leads on. So one thread alone pays for no
-other. An event loop may lead for good. What is no answer is news, and left for the session's own thread.
+other. Nobody reads beside a thread that leads: it sleeps until something comes, and would not hear that its answer has
+been read. An event loop may lead for good. What is no answer is news, and left for the session's own thread.
 """
 
 import socket
@@ -46,15 +47,16 @@ class Answer:
         if self._turn is not None:
             self._turn.set()
 
-    def wait(self, timeout_s: float) -> bool:
-        """Waits to be woken; answers False where that was not in time."""
+    def will_wait(self) -> None:
+        """Is to be woken from now on."""
         if self._turn is None:
             self._turn = threading.Event()
-        if self.is_done:  # it came before the event was there to be set
-            return True
-        is_woken = self._turn.wait(timeout_s)
+
+    def wait(self, timeout_s: float) -> None:
+        """Waits to be woken, so long at most."""
+        assert self._turn is not None, "who waits has said so before"
+        self._turn.wait(timeout_s)
         self._turn.clear()
-        return is_woken
 
     @property
     def is_awaited(self) -> bool:
@@ -201,32 +203,52 @@ class Wire:
             if left_s <= 0:
                 raise NotThere("the daemon gave no answer in time")
             with self._lock:
-                if self._leader is None and not self.is_led_by_loop:
+                leads = self._leader is answer or (self._leader is None and not self.is_led_by_loop)
+                if leads:
                     self._leader = answer
                     self.was_led = True
-            if self._leader is answer:
+                else:
+                    answer.will_wait()  # before whoever leads can have left
+            if answer.is_done:  # who led before has read it, and nothing else may come
+                return
+            if leads:
                 self._readable.poll(left_s * 1000)
                 self.read()
             else:
                 answer.wait(left_s)
 
+    def _stop_leading(self, leader: Answer) -> None:
+        """Leads no longer, and wakes one of those who wait, who may lead on."""
+        with self._lock:
+            if self._leader is leader:
+                self._leader = None
+            if self._leader is None:
+                waiting = (other for other in list(self._answers.values()) if other.is_awaited and other is not leader)
+                if (next_one := next(waiting, None)) is not None:
+                    next_one.wake()
+
     def _leave(self, correlation_id: int, answer: Answer) -> None:
         """Waits no longer, and lets another lead."""
         is_given_up = not answer.is_done
-        with self._lock:
-            if not is_given_up:
-                self._answers.pop(correlation_id, None)
-            if self._leader is answer:
-                self._leader = None
-            if self._leader is None:
-                for other in self._answers.values():
-                    if other.is_awaited and other is not answer:
-                        other.wake()
-                        break
+        if not is_given_up:
+            self._answers.pop(correlation_id, None)
+        self._stop_leading(answer)
         if is_given_up:
             self.give_up(pb.ClientFrame(correlation_id=correlation_id))
 
     # Reading.
+
+    def read_unless_led(self) -> None:
+        """As ``read``, where no thread waits for an answer: one that does reads at once whatever comes."""
+        nobody = Answer()
+        with self._lock:
+            if self._leader is not None:
+                return
+            self._leader = nobody
+        try:
+            self.read()
+        finally:
+            self._stop_leading(nobody)
 
     def read(self) -> None:
         """Takes what has come, once, and hands it on; waits for nothing."""

@@ -77,6 +77,86 @@ def test_whoever_reads_hands_the_others_theirs_and_another_reads_on(ends):
     assert not wire.is_led
 
 
+def test_an_answer_is_not_taken_from_beside_a_thread_that_sleeps_until_it_comes(ends, monkeypatch):
+    wire, peer = ends
+    about_to_sleep, may_sleep = threading.Event(), threading.Event()
+    readable, woken_by = wire._readable, []
+
+    class Slow:
+        def poll(self, timeout_ms: float) -> None:
+            about_to_sleep.set()
+            may_sleep.wait(DEADLINE_S)
+            woken_by.append(readable.poll(timeout_ms))
+
+    monkeypatch.setattr(wire, "_readable", Slow())
+    asked = in_thread(lambda: ask(wire, 1, timeout_s=1))
+    peer.answer(peer.heard())
+    about_to_sleep.wait(DEADLINE_S)
+    wire.read_unless_led()
+    may_sleep.set()
+    assert asked() == 1
+    assert all(woken_by), "it slept until its time was over"
+
+
+def test_who_is_about_to_lead_sees_that_his_answer_was_read_meanwhile(ends, monkeypatch):
+    wire, peer = ends
+
+    class Endless:
+        def poll(self, _: float) -> None:
+            pytest.fail("it sleeps, and nothing more will come")
+
+    monkeypatch.setattr(wire, "_readable", Endless())
+
+    class Robbed(Answer):
+        """Its answer is read by another thread between the look whether it is there and the beginning to lead."""
+
+        looks = 0
+        _is_done = False
+
+        @property
+        def is_done(self) -> bool:
+            self.looks += 1
+            if self.looks == 1:
+                peer.answer(peer.heard())
+                in_thread(wire.read_unless_led)()
+                return False
+            return self._is_done
+
+        @is_done.setter
+        def is_done(self, value: bool) -> None:
+            self._is_done = value
+
+    assert wire.ask(asking(1), 3, Robbed()).told().get_lease.revision == 1
+
+
+@pytest.mark.parametrize("comes_while_reading", [True, False])
+def test_who_asks_while_the_session_s_thread_reads_is_handed_his_answer_or_the_lead(
+    ends, monkeypatch, comes_while_reading
+):
+    wire, peer = ends
+    reading, may_read = threading.Event(), threading.Event()
+    reader_read = wire._reader.read
+
+    def slow_read():
+        reading.set()
+        may_read.wait(DEADLINE_S)
+        return reader_read()
+
+    monkeypatch.setattr(wire._reader, "read", slow_read)
+    read = in_thread(wire.read_unless_led)
+    reading.wait(DEADLINE_S)
+    asked = in_thread(lambda: ask(wire, 1, timeout_s=3))
+    frame = peer.heard()
+    if comes_while_reading:
+        peer.answer(frame)
+    until(lambda: any(answer.is_awaited for answer in wire._answers.values()))
+    may_read.set()
+    read()
+    if not comes_while_reading:
+        peer.answer(frame)
+    assert asked() == 1
+
+
 def test_a_connection_that_breaks_tells_everybody_who_waits_and_whoever_comes(ends):
     wire, peer = ends
     waiting = [in_thread(lambda number=number: ask(wire, number)) for number in (1, 2, 3)]

@@ -32,6 +32,7 @@ BENCHMARKS = {
     "axcl": "AXCL's model on leases: overlapping work against waiting, and what the model costs",
     "doors": "the session door against the gRPC door and bare frames",
     "scale": "1,000 sessions, 10,000 leases, 5,000 waiters, 100 watchers: memory, idle CPU, latency",
+    "anatomy": "where the time of a pair goes: the CPU of each process, the stages in the daemon, a commit",
     "pairs": "acquire + release pairs a second by 1 to 64 clients, against bare transports and peers",
     "keepalives": "keepalives a second, against peers",
     "partition": "units handed out inside a lease, against a pair of acquire and release over gRPC",
@@ -143,7 +144,7 @@ def _print(rows: dict[str, list[Row]], all_noise: list[str], elapsed_s: float) -
         table.add_column(name, justify="left" if name == "what" else "right", overflow="fold")
     for row in (row for of_one in rows.values() for row in of_one):
         met = {None: "", True: "yes", False: "NO"}[row.is_met]
-        what = f"{row.what}\n  [dim]{row.note}[/dim]" if row.note else row.what
+        what = "\n  ".join([row.what, *(f"[dim]{more}[/dim]" for more in (row.note, row.limit_text) if more)])
         table.add_row(what, _text(row.figure), _text(row.baseline), _text(row.ratio), row.bar_text, met)
     console.print(table)
     missed = [row.what for of_one in rows.values() for row in of_one if row.is_met is False]

@@ -106,6 +106,11 @@ class _ByDoor(Server):
         """The door, and the run directory."""
         return f"{self._door}:{self.root / 'run'}"
 
+    @property
+    def pid(self) -> int:
+        """The daemon's process id."""
+        return self._server.pid
+
     def start(self) -> None:
         """Starts the daemon again."""
         self._server.start()

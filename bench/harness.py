@@ -67,6 +67,8 @@ class Row:
     bar: Bar | None = None
     is_checked: bool | None = None
     note: str = ""
+    limit: str = ""
+    """What stands in the way of the bar; told where it is missed."""
 
     @property
     def is_met(self) -> bool | None:
@@ -84,9 +86,14 @@ class Row:
             return self.bar.text(self.figure.unit if self.figure else "")
         return "yes" if self.is_checked is not None else ""
 
+    @property
+    def limit_text(self) -> str:
+        """What stands in the way, where the bar is missed."""
+        return self.limit if self.is_met is False else ""
+
     def to_json(self) -> dict[str, Any]:
         """The row as plain values."""
-        return {**asdict(self), "bar": self.bar_text, "is_met": self.is_met}
+        return {**asdict(self), "bar": self.bar_text, "is_met": self.is_met, "limit": self.limit_text}
 
 
 @dataclass(frozen=True, slots=True)

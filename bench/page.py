@@ -57,7 +57,7 @@ def _measured(document: dict[str, Any]) -> list[str]:
 
 def _line(row: dict[str, Any]) -> str:
     note = f" ({row['note']})" if row["note"] else ""
-    met = {None: "", True: "yes", False: "**no**"}[row["is_met"]]
+    met = {None: "", True: "yes", False: "**no**"}[row["is_met"]] + (f": {row['limit']}" if row.get("limit") else "")
     figures = [str(Figure(**row[key])) if row[key] else "" for key in ("figure", "baseline", "ratio")]
     return "| " + " | ".join([row["what"] + note, *figures, row["bar"], met]).replace("\n", " ") + " |"
 

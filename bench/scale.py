@@ -16,7 +16,7 @@ from pathlib import Path
 
 import leasehold
 from bench.harness import SEED, Bar, Figure, Round, Rounds, Row, progress, run_rounds
-from bench.processes import Daemon, Worker, answer, ask_all, orders, restartable_daemon
+from bench.processes import Daemon, Worker, answer, ask_all, cpu_s, orders, restartable_daemon
 from leasehold import aio
 
 SESSION_COUNT = 1_000
@@ -124,9 +124,9 @@ def _rounds(large: Daemon, clients: list[leasehold.Client], *, what: str) -> Rou
             spent_us = sorted(_acquire_us(client, ACQUIRE_COUNT))
             measured[f"p50{label}"] = statistics.median(spent_us)
             measured[f"p99{label}"] = spent_us[int(len(spent_us) * 0.99)]
-        before, began = _cpu_s(large), time.monotonic()
+        before, began = cpu_s(large.pid), time.monotonic()
         time.sleep(IDLE_S)
-        measured["idle"] = 100 * (_cpu_s(large) - before) / (time.monotonic() - began)
+        measured["idle"] = 100 * (cpu_s(large.pid) - before) / (time.monotonic() - began)
         return measured
 
     return run_rounds(ROUND_COUNT, measure, what=what)
@@ -145,11 +145,6 @@ def _acquire_us(client: leasehold.Client, count: int) -> list[float]:
 def _resident_kib(daemon: Daemon) -> int:
     status = Path(f"/proc/{daemon.pid}/status").read_text(encoding="ascii")
     return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmRSS:"))
-
-
-def _cpu_s(daemon: Daemon) -> float:
-    """What all threads of a process have had of CPUs, by its own clock: /proc counts in ticks of 10 ms."""
-    return time.clock_gettime(~daemon.pid << 3 | 2)  # clock_getcpuclockid of the C library
 
 
 def _refused_count(daemon: Daemon) -> int:

@@ -60,6 +60,12 @@ class Server:
         """What a client is made of, as one word."""
         raise AssertionError("every server has one")
 
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        assert self._process is not None
+        return self._process.pid
+
     def prepare(self) -> None:
         """What is done once, before it is started for the first time."""
 

@@ -36,6 +36,12 @@ class Server(BaseServer):
         """The door, and the run directory."""
         return f"{self.door}:{self.root / 'run'}"
 
+    @property
+    def pid(self) -> int:
+        """The daemon's process id."""
+        assert self._daemon is not None
+        return self._daemon.pid
+
     def prepare(self) -> None:
         """Says which version it is."""
         from importlib.metadata import version

@@ -44,12 +44,14 @@ def test_a_missed_bar_is_said_in_the_open(page) -> None:
     ratio = Figure.of([0.5], "x")
     rows = [
         Row("slow", ratio=ratio, bar=Bar(least=0.85)),
-        Row("quick", ratio=ratio, bar=Bar(0.6)),
+        Row("slow for a reason", ratio=ratio, bar=Bar(least=0.85), limit="the speed of light"),
+        Row("quick", ratio=ratio, bar=Bar(0.6), limit="none"),
     ]
     write(document(*rows), page)
     text = page.read_text()
-    assert "2 rows have a bar, 1 of them miss it" in text
+    assert "3 rows have a bar, 2 of them miss it" in text
     assert "| slow |  |  | 0.5x | >= 0.85x | **no** |" in text
+    assert "| slow for a reason |  |  | 0.5x | >= 0.85x | **no**: the speed of light |" in text
     assert "| quick |  |  | 0.5x | <= 0.6x | yes |" in text
 
 

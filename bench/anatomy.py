@@ -71,13 +71,13 @@ def _measure(found: dict[str, Contestant], workers: dict[str, Worker], stages: "
 def _rows_of_processes(rounds: Rounds) -> list[Row]:
     rows = []
     for door, bare in BARE.items():
-        pair, ours, durable = f"a pair over the {door} door", OURS[door, False], OURS[door, True]
+        pair, ours, durable = f"anatomy: a pair over the {door} door", OURS[door, False], OURS[door, True]
         rows += [
-            _row(rounds, f"{pair}, against {bare}", f"{ours} wall", f"{bare} wall"),
-            _row(rounds, f"{pair}: CPU of the client, against {bare}", f"{ours} client", f"{bare} client"),
-            _row(rounds, f"{pair}: CPU of the daemon, against {bare}", f"{ours} server", f"{bare} server"),
-            _row(rounds, f"{pair}, durable against not durable", f"{durable} wall", f"{ours} wall"),
-            _row(rounds, f"{pair}: CPU of the daemon, durable against not", f"{durable} server", f"{ours} server"),
+            rounds.row(f"{pair}, against {bare}", f"{ours} wall", f"{bare} wall", "us"),
+            rounds.row(f"{pair}: CPU of the client, against {bare}", f"{ours} client", f"{bare} client", "us"),
+            rounds.row(f"{pair}: CPU of the daemon, against {bare}", f"{ours} server", f"{bare} server", "us"),
+            rounds.row(f"{pair}, durable against not durable", f"{durable} wall", f"{ours} wall", "us"),
+            rounds.row(f"{pair}: CPU of the daemon, durable against not", f"{durable} server", f"{ours} server", "us"),
         ]
     return rows
 
@@ -85,25 +85,15 @@ def _rows_of_processes(rounds: Rounds) -> list[Row]:
 def _rows_of_stages(rounds: Rounds) -> list[Row]:
     parts = ", ".join(f"{name} {rounds.figure(name, 'us')}" for name in Stages.NAMES)
     return [
-        _row(
-            rounds,
-            "a pair in the daemon's code alone, warm, against its CPU over the session door",
+        rounds.row(
+            "anatomy: a pair in the daemon's code alone, warm, against its CPU over the session door",
             "all stages",
             f"{OURS[SESSION, False]} server",
+            "us",
             note=parts,
         ),
-        _row(rounds, "one commit of one event, its fsync included, against its CPU", "commit", "commit CPU"),
+        rounds.row("anatomy: a commit of one event, its fsync included, against its CPU", "commit", "commit CPU", "us"),
     ]
-
-
-def _row(rounds: Rounds, what: str, figure: str, baseline: str, note: str = "") -> Row:
-    return Row(
-        f"anatomy: {what}",
-        rounds.figure(figure, "us"),
-        rounds.figure(baseline, "us"),
-        rounds.ratio(figure, baseline),
-        note=note,
-    )
 
 
 def make_pairs(module_name: str, address: str) -> None:

@@ -94,11 +94,11 @@ def _rows(client: echo.Client) -> list[Row]:
     measure(0)  # the first requests fill caches
     rounds = run_rounds(ROUND_COUNT, measure, what="array")
     return [
-        Row(
+        rounds.row(
             f"array: {what}: decide and apply on 50x9 against 10x3",
-            rounds.figure(f"{what} {LARGE}", "us"),
-            rounds.figure(f"{what} {SMALL}", "us"),
-            rounds.ratio(f"{what} {LARGE}", f"{what} {SMALL}"),
+            f"{what} {LARGE}",
+            f"{what} {SMALL}",
+            "us",
             None if most_us is None else Bar(most_us, of_figure=True),
             note=f"a bare gRPC call: {rounds.figure('echo', 'us')}; "
             f"its release: {rounds.figure(f'{what} {LARGE} released', 'us')} against "

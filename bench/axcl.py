@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 import leasehold
-from bench.harness import Figure, Round, Row, run_rounds
+from bench.harness import Round, Row, run_rounds
 from bench.models import magika, sample_input
 from bench.processes import daemon
 from leasehold import runtime
@@ -173,8 +173,8 @@ def _compared(what: str, works: dict[str, Callable[[], None]], *, count: int) ->
         return {name: _seconds(works[name]) / count for name in sorted(works, reverse=bool(number % 2))}
 
     rounds = run_rounds(ROUND_COUNT, measure, what=what)
-    figures: list[Figure] = [rounds.figure(name, "us", scale=1e6) for name in ("model", "bare")]
-    return Row(what, *figures, rounds.ratio("model", "bare"))
+    figure, baseline = (rounds.figure(name, "us", scale=1e6) for name in ("model", "bare"))
+    return Row(what, figure, baseline, rounds.ratio("model", "bare"))
 
 
 def _seconds(work: Callable[[], None]) -> float:

@@ -42,11 +42,11 @@ def run() -> list[Row]:
 
         rounds = run_rounds(ROUND_COUNT, measure, what="cores")
     return [
-        Row(
+        rounds.row(
             f"cores: two processes, leased CPUs {' and '.join(own_cpus)} against both on CPU {one_cpus[0]}",
-            rounds.figure("own", "inferences/s"),
-            rounds.figure("one", "inferences/s"),
-            rounds.ratio("own", "one"),
+            "own",
+            "one",
+            "inferences/s",
         )
     ]
 

@@ -119,6 +119,21 @@ class Rounds:
         """The figure of ``upper`` over ``lower``, divided within each round, so that a slow spell cancels out."""
         return Figure.of((one[upper] / one[lower] * scale for one in self.kept), "x")
 
+    def row(
+        self,
+        what: str,
+        figure: str,
+        baseline: str,
+        unit: str,
+        bar: Bar | None = None,
+        *,
+        note: str = "",
+        limit: str = "",
+    ) -> Row:
+        """The line of one value against another in the same unit, and of their ratio."""
+        measured, against = self.figure(figure, unit), self.figure(baseline, unit)
+        return Row(what, measured, against, self.ratio(figure, baseline), bar, note=note, limit=limit)
+
 
 def run_rounds(count: int, measure: Callable[[int], Round], *, what: str) -> Rounds:
     """Runs ``measure(number)`` until ``count`` rounds were quiet, or twice as many have run; keeps the quietest.

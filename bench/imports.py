@@ -38,28 +38,28 @@ def run() -> list[Row]:
         measure(0)  # writes byte code, and fills the page cache
         rounds = run_rounds(ROUND_COUNT, measure, what="imports")
     rows = [
-        Row(
+        rounds.row(
             "imports: import leasehold against import grpc",
-            rounds.figure("leasehold", "ms"),
-            rounds.figure("grpc", "ms"),
-            rounds.ratio("leasehold", "grpc"),
+            "leasehold",
+            "grpc",
+            "ms",
             bar=Bar(IMPORT_RATIO_MOST),
             note="names are loaded when they are used: the next row has what a client needs",
         ),
-        Row(
+        rounds.row(
             "imports: from leasehold import connect, against import grpc",
-            rounds.figure("connect", "ms"),
-            rounds.figure("grpc", "ms"),
-            rounds.ratio("connect", "grpc"),
+            "connect",
+            "grpc",
+            "ms",
         ),
     ]
     commands = {"rmctl --help": "start to end", "rmctl status": "start to end", "rmd": "start to ready"}
     rows += [
-        Row(
+        rounds.row(
             f"imports: {name}, {what}, against a process that imports grpc",
-            rounds.figure(name, "ms"),
-            rounds.figure("python", "ms"),
-            rounds.ratio(name, "python"),
+            name,
+            "python",
+            "ms",
         )
         for name, what in commands.items()
     ]

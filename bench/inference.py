@@ -63,11 +63,11 @@ def _compare(lease: leasehold.Lease) -> Row:
 
     rounds = run_rounds(ROUND_COUNT, measure, what="inference")
     leased.clear()  # or the window could not be closed
-    return Row(
+    return rounds.row(
         f"inference: Magika under a lease against bare onnxruntime, one thread, CPU {lease.cores[0]}",
-        rounds.figure("lease", "ms"),
-        rounds.figure("bare", "ms"),
-        rounds.ratio("lease", "bare"),
+        "lease",
+        "bare",
+        "ms",
         Bar(RATIO_MOST),
         note="input read from the lease's window, output copied out; same answer as bare",
     )

@@ -44,11 +44,11 @@ def _rows(ours: str, labels: list[str], count: int, rounds: Rounds) -> list[Row]
     """Ours against those that are durable where it is, and not where it is not."""
     is_durable = ours.endswith(", durable")
     return [
-        Row(
+        rounds.row(
             f"keepalives: {ours} against {label}, {count} client{'s' if count > 1 else ''}",
-            rounds.figure(ours, "/s"),
-            rounds.figure(label, "/s"),
-            rounds.ratio(ours, label),
+            ours,
+            label,
+            "/s",
         )
         for label in labels
         if label != ours and label.endswith(", durable") == is_durable

@@ -98,13 +98,12 @@ def _row(ours: str, comparison: Comparison, count: int, rounds: Rounds, bar: Bar
     if comparison.of_latency:
         upper, lower = f"{ours} p50", f"{other} p50"
         what = f"pairs: {ours}: p50 of one acquire against {other}, {clients}"
-        figures = rounds.figure(upper, "us"), rounds.figure(lower, "us"), rounds.ratio(upper, lower)
-        return Row(what, *figures, bar, limit=limit)
-    return Row(
+        return rounds.row(what, upper, lower, "us", bar, limit=limit)
+    return rounds.row(
         f"pairs: {ours} against {other}, {clients}",
-        rounds.figure(ours, "pairs/s"),
-        rounds.figure(other, "pairs/s"),
-        rounds.ratio(ours, other),
+        ours,
+        other,
+        "pairs/s",
         bar,
         note=f"one acquire, p50 / p99: {_latency(rounds, ours)} against {_latency(rounds, other)}",
         limit=limit,

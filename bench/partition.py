@@ -65,11 +65,11 @@ def run() -> list[Row]:
         "long": "memory and 2 streams together (the long way)",
     }
     rows = [
-        Row(
+        rounds.row(
             f"partition: take + give back, {what}, against a pair over gRPC",
-            rounds.figure(name, "us"),
-            rounds.figure("grpc", "us"),
-            rounds.ratio(name, "grpc"),
+            name,
+            "grpc",
+            "us",
             bar=Bar(PAIR_US_MOST, of_figure=True) if name in {"claim", "streams"} else None,
         )
         for name, what in names.items()

@@ -50,11 +50,11 @@ def run() -> list[Row]:
 
 
 def _row(rounds: Rounds, ours: str, other: str) -> Row:
-    return Row(
+    return rounds.row(
         f"reclaim: {ours}, SIGKILL of a holder to the waiter's grant, against {other}",
-        rounds.figure(ours, "ms"),
-        rounds.figure(other, "ms"),
-        rounds.ratio(ours, other),
+        ours,
+        other,
+        "ms",
         note="etcd ends a lease by its ttl alone, and 2 s is the least" if other.startswith("etcd") else "",
     )
 

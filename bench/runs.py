@@ -133,11 +133,11 @@ def _rows_of_fill(rounds: Rounds, fill: float) -> list[Row]:
     for exponent in EXPONENTS[1:]:
         key = _key(fill, exponent)
         rows.append(
-            Row(
+            rounds.row(
                 f"runs: take + give back, 2^{exponent} units against 2^{EXPONENTS[0]}, {fill:.0%} full",
-                rounds.figure(key, "us"),
-                rounds.figure(least, "us"),
-                rounds.ratio(key, least),
+                key,
+                least,
+                "us",
                 Bar(GROWTH_MOST) if exponent == EXPONENTS[-1] else None,
             )
         )
@@ -161,19 +161,19 @@ def _growth_with_runs() -> list[Row]:
     rounds = run_rounds(ROUND_COUNT, measure, what="runs: many free runs")
     least, most = str(RUN_COUNTS[0]), str(RUN_COUNTS[-1])
     rows = [
-        Row(
+        rounds.row(
             f"runs: take + give back, {count:,} free runs against {least}, 2^20 units",
-            rounds.figure(str(count), "us"),
-            rounds.figure(least, "us"),
-            rounds.ratio(str(count), least),
+            str(count),
+            least,
+            "us",
         )
         for count in RUN_COUNTS[1:]
     ]
-    worst = Row(
+    worst = rounds.row(
         f"runs: refusal, {RUN_COUNTS[-1]:,} free runs against {least}, every run one unit too short",
-        rounds.figure(f"miss {most}", "us"),
-        rounds.figure(f"miss {least}", "us"),
-        rounds.ratio(f"miss {most}", f"miss {least}"),
+        f"miss {most}",
+        f"miss {least}",
+        "us",
         note="the worst case: the search looks at every run of its bin",
     )
     return [*rows, worst]
@@ -251,19 +251,19 @@ def _against_search_at(exponent: int) -> list[Row]:
     rounds = run_rounds(SEARCH_ROUND_COUNT, measure, what=f"runs: search at 2^{exponent}")
     asked_count = SEARCH_COUNT * len(ended_counts)
     what = f"bitarray.find(zeros(k)), 2^{exponent} units, {FILLS[-1]:.0%} full"
-    median = Row(
+    median = rounds.row(
         f"runs: take against {what}",
-        rounds.figure("ours", "us"),
-        rounds.figure("theirs", "us"),
-        rounds.ratio("ours", "theirs"),
+        "ours",
+        "theirs",
+        "us",
         note=f"same answers; {sum(ended_counts)} of {asked_count} finds ended within {SEARCH_BUDGET_S:g} s a round, "
         f"the slowest took {max(slowest_us) / 1e3:.3g} ms or more",
     )
-    mean = Row(
+    mean = rounds.row(
         f"runs: the mean of the same takes against {what}",
-        rounds.figure("ours mean", "us"),
-        rounds.figure("theirs mean", "us"),
-        rounds.ratio("ours mean", "theirs mean"),
+        "ours mean",
+        "theirs mean",
+        "us",
         Bar(SEARCH_RATIO_MOST) if exponent == SEARCH_EXPONENTS[-1] else None,
         note="the find that was cut off counts with the time it had",
     )

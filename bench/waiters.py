@@ -39,11 +39,11 @@ def run() -> list[Row]:
         measure(0)  # the first calls of a daemon are slower
         rounds = run_rounds(ROUND_COUNT, measure, what="waiters")
     return [
-        Row(
+        rounds.row(
             f"waiters: a Release beside {WAITER_COUNT:,} waiting requests, {what}, against none waiting",
-            rounds.figure(f"busy {wanted}", "ms"),
-            rounds.figure(f"idle {wanted}", "ms"),
-            rounds.ratio(f"busy {wanted}", f"idle {wanted}"),
+            f"busy {wanted}",
+            f"idle {wanted}",
+            "ms",
             Bar(RATIO_MOST),
         )
         for wanted, what in CASES.items()

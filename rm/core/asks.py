@@ -93,12 +93,15 @@ def check_shape(claims: tuple[Claim, ...]) -> None:
     check_range("combinations of alternatives", prod(ways), limits.COMBINATIONS_PER_REQUEST_MAX)
 
 
-def check_together(asks: Iterable[Ask]) -> None:
+def check_together(asks: Sequence[Ask]) -> None:
     """Refuses claims that cannot be met beside each other, whatever is free.
 
     Raises:
         InvalidRequest: a unit claimed twice, or more in all than a site has.
     """
+    if len(asks) == 1 and not asks[0].has_a_site_twice:  # what most requests are
+        check_one_mode(asks[0].pool.spec, asks[0].sites)
+        return
     by_pool: dict[PoolName, list[Ask]] = {}
     for ask in asks:
         by_pool.setdefault(ask.claim.pool, []).append(ask)

@@ -112,13 +112,14 @@ class _Placer:
             window_count = sum(1 for ask in asks if ask.pool.spec.unit_bytes)
             check_range("pieces of memory in a lease", window_count, limits.WINDOWS_PER_LEASE_MAX, least=0)
         check_together(asks)
+        if len(asks) == 1:
+            return (Allotment(asks[0].claim.pool, self._place(asks[0])),)
         placed: dict[int, Allotment] = {}
         for index in sorted(range(len(asks)), key=lambda index: _RIGIDITY[type(claims[index])]):
             ask = asks[index]
             units = self._place(ask)
             placed[index] = Allotment(ask.claim.pool, units)
-            if len(asks) > 1:
-                self._note_pending(ask.pool, units)
+            self._note_pending(ask.pool, units)
         return tuple(placed[index] for index in range(len(asks)))
 
     # Where a claim goes.

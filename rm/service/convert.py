@@ -14,7 +14,7 @@ from rm.core.errors import InvalidRequest
 from rm.core.lease import Lease
 from rm.core.pool import Pool
 from rm.core.reservation import Reservation
-from rm.core.types import NS_PER_S, Holder, PoolName, SiteName, UnitRange
+from rm.core.types import NS_PER_S, Holder, PoolName, SiteName
 from rm.service.event_log import Happening
 from rmapi.v1 import types_pb2 as pb
 
@@ -115,34 +115,42 @@ def _count_from(units: pb.UnitsClaim) -> int | Fraction:
 
 
 def lease_to(lease: Lease, card: Card, *, used_bytes: int = 0) -> pb.Lease:
-    """A lease as it is told to clients."""
+    """A lease as it is told to clients. Its parts are written in place: to make and copy them takes twice as long."""
     message = pb.Lease(
         id=lease.id,
         token=lease.token,
         card=lease.card,
-        allotments=[allotment_to(allotment, card) for allotment in lease.allotments],
         session_id=lease.session,
-        holder=holder_to(lease.holder),
         label=lease.label,
-        grant_time=timestamp_to(lease.granted_wall_ns),
         used_bytes=used_bytes,
     )
+    for allotment in lease.allotments:
+        _write_allotment(allotment, card, message.allotments.add())
+    holder, granted = message.holder, message.grant_time
+    holder.pid, holder.uid, holder.command = lease.holder.pid, lease.holder.uid, lease.holder.command
+    granted.seconds, granted.nanos = divmod(lease.granted_wall_ns, NS_PER_S)
     if lease.ttl_ns is not None:
-        message.ttl_duration.CopyFrom(duration_to(lease.ttl_ns))
+        ttl = message.ttl_duration
+        ttl.seconds, ttl.nanos = divmod(lease.ttl_ns, NS_PER_S)
     return message
 
 
 def allotment_to(allotment: Allotment, card: Card) -> pb.Allotment:
     """An allotment as it is told to clients."""
-    spec = card.pools[allotment.pool].spec
-    units = allotment.units
-    return pb.Allotment(
-        pool=allotment.pool,
-        sites=[spec.sites[site] for site in units.sites] if spec.sites else (),
-        units=[pb.UnitRanges(ranges=[_range_to(run) for run in runs]) for runs in units.runs],
-        slices_per_unit=spec.slices_per_unit,
-        unit_bytes=spec.unit_bytes,
-    )
+    message = pb.Allotment()
+    _write_allotment(allotment, card, message)
+    return message
+
+
+def _write_allotment(allotment: Allotment, card: Card, message: pb.Allotment) -> None:
+    spec, units = card.pools[allotment.pool].spec, allotment.units
+    message.pool, message.slices_per_unit, message.unit_bytes = allotment.pool, spec.slices_per_unit, spec.unit_bytes
+    if spec.sites:
+        message.sites.extend(spec.sites[site] for site in units.sites)
+    for runs in units.runs:
+        ranges = message.units.add().ranges
+        for run in runs:
+            ranges.add(start=run.start, stop=run.stop)
 
 
 def holder_to(holder: Holder) -> pb.Holder:
@@ -245,7 +253,3 @@ def duration_to(ns: int) -> Duration:
 def timestamp_to(wall_ns: int) -> Timestamp:
     """Nanoseconds since 1970 as a timestamp."""
     return Timestamp(seconds=wall_ns // NS_PER_S, nanos=wall_ns % NS_PER_S)
-
-
-def _range_to(run: UnitRange) -> pb.UnitRange:
-    return pb.UnitRange(start=run.start, stop=run.stop)

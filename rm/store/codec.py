@@ -85,7 +85,7 @@ assert set(_PART_KINDS.values()) == {Head, *get_args(Part)}, "a part of a snapsh
 def encode_event(event: Event) -> bytes:
     """Writes ``event`` down, less its deadline."""
     assert not isinstance(event, Renewed), "a renewal is never stored"
-    if isinstance(event, Granted | RevocationBegan):
+    if isinstance(event, Granted | RevocationBegan) and event.deadline_ns is not None:
         event = replace(event, deadline_ns=None)
     return _encode(event)
 

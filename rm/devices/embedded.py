@@ -7,7 +7,8 @@ once, and whoever still touches the window gets SIGBUS, as a fault on a real car
 
 The kernel frees about 8 GiB a second. So windows that were touched a lot are taken back in a thread: the daemon goes on
 serving, and the next holder, who has a file of its own, waits only where the last one lives and had to be fenced. Where
-nobody waits the thread stands back: on the CPU of the loop it would cost whoever is served some milliseconds.
+nobody waits the thread begins a little later, and stands back: beside the loop it would cost whoever is served now, the
+next holder among them, some milliseconds.
 
 The daemon never maps a window. Its descriptors die with it; a client that is still there hands them back to the next
 daemon. What was not handed back cannot be truncated: such a window is quiet when no process has it any more.
@@ -16,6 +17,7 @@ daemon. What was not handed back cannot be truncated: such a window is quiet whe
 import fcntl
 import os
 import threading
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -34,6 +36,7 @@ NAME = "embedded"
 BLOCK_BYTES = 512  # the unit of st_blocks
 _AT_ONCE_BYTES = 2 << 20  # a quarter of a millisecond
 _NICEST = 19
+_SWEEP_DELAY_S = 0.01  # whoever waited for the units has them by then
 _SEALS = fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
 
 
@@ -180,7 +183,7 @@ class EmbeddedBackend:
             _truncate(windows)
             return False
         if then is None:
-            self._sweeper.submit(_truncate, windows)
+            self._sweeper.submit(_sweep, windows, time.monotonic() + _SWEEP_DELAY_S)
         else:
             self._fencer.submit(_truncate, windows, then)
         return True
@@ -229,6 +232,11 @@ def _is_that_window(fd: int, mark: WindowMark) -> bool:
 
 def _touched_bytes(windows: list[Window]) -> int:
     return sum(os.fstat(window.fd).st_blocks * BLOCK_BYTES for window in windows)
+
+
+def _sweep(windows: list[Window], not_before_s: float) -> None:
+    time.sleep(max(0.0, not_before_s - time.monotonic()))
+    _truncate(windows)
 
 
 def _truncate(windows: list[Window], then: Callable[[], None] = lambda: None) -> None:

@@ -33,6 +33,8 @@ from rmapi.v1 import session_pb2 as pb
 PROTOCOL_VERSION = 1
 _CONFIRM_S = 1.0  # how long a call waits to hear whether its lease still stands
 _LOOK_S = 0.02  # between looks whether callers still read the socket: as long may news wait that nobody reads
+_TOGETHER_S = 0.05  # of a clock that all processes share: many sessions wake the daemon 20 times a second, not 300
+_TOGETHER_FROM_S = 1.0  # a ttl below is renewed too often for that
 _GOODBYE_S = 2.0  # how long to wait for a daemon that restarts, so that it hears the goodbye
 
 
@@ -123,7 +125,7 @@ class SessionLink:
 
     def renew_within(self, ttl_s: float) -> None:
         """Sees to it that a lease of this ttl is renewed in time; the thread need not be woken where it will be."""
-        renew_at = time.monotonic() + _period_s(ttl_s)
+        renew_at = _next_renewal(ttl_s)
         with self._lock:
             is_sooner = renew_at < self._renew_at
             self._renew_at = min(self._renew_at, renew_at)
@@ -274,7 +276,7 @@ class SessionLink:
             self._renew_at = math.inf  # before the leases are looked up: one that comes meanwhile sets its own time
         lease_ids, ttl_s = self._owner._leases_to_renew()
         with self._lock:
-            self._renew_at = min(self._renew_at, time.monotonic() + _period_s(ttl_s))
+            self._renew_at = min(self._renew_at, _next_renewal(ttl_s))
         if self._sent_at:  # a daemon that stands still is told once: it would not read more
             return
         request = rm_pb.KeepAliveRequest(lease_ids=lease_ids)
@@ -368,9 +370,10 @@ class SessionLink:
             os.eventfd_write(self._wake_fd, 1)
 
 
-def _period_s(ttl_s: float) -> float:
-    """A third of a ttl, less some jitter."""
-    return ttl_s / 3 * random.uniform(0.8, 1.0)
+def _next_renewal(ttl_s: float) -> float:
+    """When the next keepalive is due: in a third of a ttl, less some jitter, at a moment that others choose as well."""
+    moment = time.monotonic() + ttl_s / 3 * random.uniform(0.8, 1.0)
+    return moment if ttl_s < _TOGETHER_FROM_S else moment - moment % _TOGETHER_S
 
 
 def _returned(lease_id: str, windows: Mapping[int, int]) -> pb.ClientFrame:

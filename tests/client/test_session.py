@@ -9,14 +9,12 @@ import socket
 import struct
 import tempfile
 import threading
-import time
 import types
 from pathlib import Path
 
 import pytest
 
 import leasehold
-from leasehold import session
 from leasehold.server import connect_to_server
 from leasehold.session import SessionLink
 from rmapi.v1 import resource_manager_pb2 as rm_pb
@@ -397,17 +395,3 @@ def test_a_goodbye_that_is_answered_is_the_last_word(server, link_to):
 
     assert [server.asked.get_nowait()] == ["open_session"]
     assert server.asked.empty()
-
-
-@pytest.mark.parametrize("ttl_s", [0.05, 0.3, 1.0, 10.0, 3600.0])
-def test_the_next_keepalive_is_due_in_time_and_never_at_once(ttl_s):
-    for _ in range(200):
-        now = time.monotonic()
-        due = session._next_renewal(ttl_s)
-        assert now + ttl_s / 6 < due <= time.monotonic() + ttl_s / 3
-
-
-def test_keepalives_of_many_sessions_come_at_the_same_moments():
-    moments = {round(session._next_renewal(10.0) / session._TOGETHER_S, 3) for _ in range(200)}
-    assert all(moment.is_integer() for moment in moments)
-    assert len(moments) > 3, "not all of them at one"

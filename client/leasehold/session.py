@@ -246,7 +246,10 @@ class SessionLink:
                     os.eventfd_read(self._wake_fd)
             is_due = time.monotonic() >= self._renew_at
             if is_due or (not wire.is_led and len(ready) > (self._wake_fd in ready)):
-                wire.read_unless_led()  # but also where a loop leads: it may be busy with something else
+                if is_due and self._sent_at:  # not answered for a period: the thread that leads is held up
+                    wire.read()
+                else:
+                    wire.read_unless_led()
             while wire.news:
                 self._take(*wire.news.popleft())
             if wire.is_broken:

@@ -26,7 +26,8 @@ ALIGN_BYTES = 64  # a cache line, and what vector units like
 W = TypeVar("W", bound=mmap.mmap)
 _GUARD_TRIES = 16
 _PROT_NONE = 0
-_MAP_PRIVATE_ANONYMOUS, _MAP_FIXED, _MAP_NORESERVE, _MAP_FIXED_NOREPLACE = 0x22, 0x10, 0x4000, 0x100000
+_MAP_PRIVATE_ANONYMOUS, _MAP_SHARED_ANONYMOUS = 0x22, 0x21
+_MAP_FIXED, _MAP_NORESERVE, _MAP_FIXED_NOREPLACE = 0x10, 0x4000, 0x100000
 _MAP_FAILED = ctypes.c_void_p(-1).value
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -253,7 +254,7 @@ def _map_below_a_guard(cls: type[W], fd: int, size_bytes: int) -> tuple[W, int]:
     span = -(-size_bytes // page) * page
     try:
         for _ in range(_GUARD_TRIES):
-            window = cls(-1, span + page, flags=_MAP_PRIVATE_ANONYMOUS | _MAP_NORESERVE)
+            window = cls(-1, span + page, flags=_MAP_SHARED_ANONYMOUS | _MAP_NORESERVE)  # which no RLIMIT_DATA counts
             mmap.mmap.resize(window, size_bytes)
             guard = _address_of(window) + span
             if _map_at(guard, page, _PROT_NONE, _MAP_PRIVATE_ANONYMOUS | _MAP_FIXED_NOREPLACE):

@@ -2,8 +2,9 @@
 
 Whoever waits for an answer reads the socket himself, where nobody else does: he leads, takes every frame that comes to
 whoever it is for, and when he has his own answer another of those who wait leads on. So one thread alone pays for no
-other. Nobody reads beside a thread that leads: it sleeps until something comes, and would not hear that its answer has
-been read. An event loop may lead for good. What is no answer is news, and left for the session's own thread.
+other. Nobody reads beside a thread that leads, unless it is held up: it sleeps until something comes, and would hear
+only a little later that its answer has been read. An event loop may lead for good. What is no answer is news, and left
+for the session's own thread.
 """
 
 import socket
@@ -20,11 +21,13 @@ from leasehold.frames import Reader, framed
 from leasehold.retries import NotThere, refusal_of
 from rmapi.v1 import session_pb2 as pb
 
+_SLEEP_S = 1.0  # of a thread that leads, before it looks whether its answer has been read by another
+
 
 class Answer:
     """What one frame is answered with. ``tell`` is called when it is there, by whoever read it."""
 
-    __slots__ = ("_turn", "descriptors", "frame", "is_done", "tell")
+    __slots__ = ("_turn", "beneath", "descriptors", "frame", "is_done", "tell")
 
     def __init__(self, tell: Callable[[], None] | None = None) -> None:
         self.frame: pb.ServerFrame | None = None
@@ -32,6 +35,8 @@ class Answer:
         self.descriptors: Sequence[int] = ()
         self.is_done = False
         self.tell = tell
+        self.beneath: Answer | None = None
+        """What the same thread leads for while a signal handler of it asks."""
         self._turn: threading.Event | None = None
 
     def done(self, frame: pb.ServerFrame | None, descriptors: Sequence[int] = ()) -> None:
@@ -96,8 +101,8 @@ class Wire:
         self._last_id = 1_000  # the greeting has lower ones
         self._answers: dict[int, Answer] = {}
         self._leader: Answer | None = None
-        self._readable = poll()
-        self._readable.register(connection, POLLIN)
+        self._leading_thread = 0
+        self._readable = _poll_of(connection)
 
     def forget_news(self) -> None:
         """Keeps no news: nobody takes them."""
@@ -203,25 +208,33 @@ class Wire:
             if left_s <= 0:
                 raise NotThere("the daemon gave no answer in time")
             with self._lock:
-                leads = self._leader is answer or (self._leader is None and not self.is_led_by_loop)
-                if leads:
-                    self._leader = answer
-                    self.was_led = True
-                else:
+                leads = self._leader is answer or self._may_lead()
+                if not leads:
                     answer.will_wait()  # before whoever leads can have left
+                elif self._leader is not answer:
+                    answer.beneath, self._leader = self._leader, answer
+                    self._leading_thread = threading.get_ident()
+                    self.was_led = True
             if answer.is_done:  # who led before has read it, and nothing else may come
                 return
             if leads:
-                self._readable.poll(left_s * 1000)
+                readable = self._readable if answer.beneath is None else _poll_of(self._socket)  # that one is in use
+                readable.poll(min(left_s, _SLEEP_S) * 1000)
                 self.read()
             else:
                 answer.wait(left_s)
+
+    def _may_lead(self) -> bool:
+        """Whether nobody leads, or this thread itself does, beneath the signal handler that asks."""
+        if self.is_led_by_loop:
+            return False
+        return self._leader is None or self._leading_thread == threading.get_ident()
 
     def _stop_leading(self, leader: Answer) -> None:
         """Leads no longer, and wakes one of those who wait, who may lead on."""
         with self._lock:
             if self._leader is leader:
-                self._leader = None
+                self._leader = leader.beneath
             if self._leader is None:
                 waiting = (other for other in list(self._answers.values()) if other.is_awaited and other is not leader)
                 if (next_one := next(waiting, None)) is not None:
@@ -244,7 +257,7 @@ class Wire:
         with self._lock:
             if self._leader is not None:
                 return
-            self._leader = nobody
+            self._leader, self._leading_thread = nobody, threading.get_ident()
         try:
             self.read()
         finally:
@@ -298,3 +311,10 @@ class Wire:
     def detach(self) -> int:
         """Lets go of the socket without a word: its descriptor."""
         return self._socket.detach()
+
+
+def _poll_of(connection: socket.socket) -> poll:
+    """Waits until something can be read."""
+    readable = poll()
+    readable.register(connection, POLLIN)
+    return readable

@@ -7,8 +7,7 @@ once, and whoever still touches the window gets SIGBUS, as a fault on a real car
 
 The kernel frees about 8 GiB a second. So windows that were touched a lot are taken back in a thread: the daemon goes on
 serving, and the next holder, who has a file of its own, waits only where the last one lives and had to be fenced. Where
-nobody waits the thread begins a little later, and stands back: beside the loop it would cost whoever is served now, the
-next holder among them, some milliseconds.
+nobody waits it begins a little later: beside the loop it would cost whoever is served now some milliseconds.
 
 The daemon never maps a window. Its descriptors die with it; a client that is still there hands them back to the next
 daemon. What was not handed back cannot be truncated: such a window is quiet when no process has it any more.
@@ -16,7 +15,6 @@ daemon. What was not handed back cannot be truncated: such a window is quiet whe
 
 import fcntl
 import os
-import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -35,7 +33,6 @@ from rm.devices.inheritors import Inheritors, are_in_use
 NAME = "embedded"
 BLOCK_BYTES = 512  # the unit of st_blocks
 _AT_ONCE_BYTES = 2 << 20  # a quarter of a millisecond
-_NICEST = 19
 _SWEEP_DELAY_S = 0.01  # whoever waited for the units has them by then
 _SEALS = fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
 
@@ -71,7 +68,7 @@ class EmbeddedBackend:
         self._unit_bytes = {(card.id, pool.name): pool.unit_bytes for card in self.cards for pool in card.pools}
         self._windows: dict[LeaseId, _Windows] = {}
         self._fencer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="fence")
-        self._sweeper = ThreadPoolExecutor(max_workers=1, thread_name_prefix="sweep", initializer=_stand_back)
+        self._sweeper = ThreadPoolExecutor(max_workers=1, thread_name_prefix="sweep")
         self._inheritors = Inheritors()
 
     # Windows.
@@ -187,11 +184,6 @@ class EmbeddedBackend:
         else:
             self._fencer.submit(_truncate, windows, then)
         return True
-
-
-def _stand_back() -> None:
-    """Has the calling thread leave its CPU to whoever else wants it."""
-    os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICEST)
 
 
 def _make(lease_id: LeaseId, sizes: Sequence[tuple[int, int]]) -> list[Window]:

@@ -99,6 +99,25 @@ def test_a_process_with_many_holes_of_just_a_window_s_size_has_room_for_one():
         _libc.munmap(address + SIZE, page)
 
 
+LIMITED = """
+import resource
+from pathlib import Path
+from leasehold.testing import FakeClient
+client = FakeClient(memory="64MiB")
+status = Path("/proc/self/status").read_text()
+used = int(status.partition("VmData:")[2].split()[0]) << 10
+resource.setrlimit(resource.RLIMIT_DATA, (used + (16 << 20), resource.RLIM_INFINITY))
+print(client.acquire(memory="64MiB").memory.size)
+"""
+
+
+def test_a_limit_on_the_data_of_a_process_is_none_on_its_windows():
+    process = python(LIMITED)
+    out, complaint = process.communicate(timeout=30)
+
+    assert (out, process.returncode) == (f"{64 << 20}\n", 0), complaint
+
+
 def test_memory_that_cannot_be_mapped_is_an_error_of_the_library_and_leaves_nothing():
     before = len(os.listdir("/proc/self/fd")), len(Path("/proc/self/maps").read_text().splitlines())
     reading = os.open("/proc/self/exe", os.O_RDONLY)  # a file that nobody may map to write

@@ -1,11 +1,13 @@
 """One connection under many calls: who waits reads, hands on what is not his, and hands over when he has his own."""
 
+import signal
 import socket
 import threading
 import time
 
 import pytest
 
+from leasehold import wire as wire_module
 from leasehold.retries import NotThere
 from leasehold.wire import Answer, Wire
 from rmapi.v1 import resource_manager_pb2 as rm_pb
@@ -154,6 +156,57 @@ def test_who_asks_while_the_session_s_thread_reads_is_handed_his_answer_or_the_l
     read()
     if not comes_while_reading:
         peer.answer(frame)
+    assert asked() == 1
+
+
+def test_a_call_out_of_a_signal_handler_is_answered_beneath_it_and_above(ends):
+    wire, peer = ends
+    heard = []
+
+    def handler(*_: object) -> None:
+        heard.append(ask(wire, 2))
+
+    before = signal.signal(signal.SIGUSR1, handler)
+    try:
+
+        def daemon() -> None:
+            outer = peer.heard()
+            until(lambda: wire.is_led)
+            signal.pthread_kill(threading.main_thread().ident, signal.SIGUSR1)
+            peer.answer(peer.heard())
+            peer.answer(outer)
+
+        done = in_thread(daemon)
+        assert ask(wire, 1) == 1
+        done()
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert heard == [2]
+    assert not wire.is_led
+
+
+def test_a_thread_that_leads_hears_in_time_that_its_answer_was_read_beside_it(ends, monkeypatch):
+    wire, peer = ends
+    monkeypatch.setattr(wire_module, "_SLEEP_S", 0.02)
+    asleep = threading.Event()
+    readable = wire._readable
+
+    class Deaf:
+        """Sleeps for its time whatever comes, as one whose answer was read before it could see it."""
+
+        def poll(self, timeout_ms: float) -> None:
+            asleep.set()
+            assert timeout_ms <= 20
+            while not answer.is_done:
+                pass
+
+    answer = Answer()
+    monkeypatch.setattr(wire, "_readable", Deaf())
+    asked = in_thread(lambda: wire.ask(asking(1), DEADLINE_S, answer).told().get_lease.revision)
+    peer.answer(peer.heard())
+    asleep.wait(DEADLINE_S)
+    readable.poll(DEADLINE_S * 1000)
+    wire.read()
     assert asked() == 1
 
 

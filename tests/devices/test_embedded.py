@@ -8,13 +8,13 @@ import resource
 import signal
 import subprocess
 import sys
-import threading
 
 import pytest
 
 from rm.core.card import Allotment
 from rm.core.errors import CardFailed, InvalidRequest
 from rm.core.types import UnitRange, UnitSet
+from rm.devices import embedded
 from rm.devices.backend import Fence
 from rm.devices.embedded import EmbeddedBackend
 from rm.devices.profiles import builtin_names, load_profile
@@ -253,22 +253,21 @@ def test_a_large_window_of_the_living_is_not_quiet_before_it_is_fenced() -> None
     os.close(kept)
 
 
-def test_only_where_nobody_waits_does_the_thread_that_takes_memory_back_stand_back() -> None:
-    def niceness() -> int:
-        return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
-
+def test_only_where_nobody_waits_is_memory_taken_back_a_little_later(monkeypatch) -> None:
+    monkeypatch.setattr(embedded, "_SWEEP_DELAY_S", 20)
+    slept = queue.SimpleQueue()
+    monkeypatch.setattr(embedded.time, "sleep", slept.put)
     backend, kept = make_with_large_window()
-    seen = queue.SimpleQueue()
-    backend.fence(lease_of("L1"), lambda: seen.put(niceness()), is_holder_dead=False)
-    waited_for = seen.get(timeout=20)
+    fenced = queue.SimpleQueue()
+    backend.fence(lease_of("L1"), lambda: fenced.put(os.fstat(kept).st_size), is_holder_dead=False)
+    assert fenced.get(timeout=20) == 0
+    assert slept.empty()
     backend.prepare("L2", "0", [Allotment("memory", UnitSet((0,), ((UnitRange(0, LARGE_UNITS),),)))], first_index=0)
     os.pwrite(backend.windows("L2")[0].fd, bytes(LARGE_UNITS * UNIT), 0)
     backend.end("L2")
-    in_background = backend._sweeper.submit(niceness).result(20)
     backend.close()
+    assert 0 < slept.get(timeout=20) <= 20
     os.close(kept)
-
-    assert (waited_for, in_background) == (niceness(), 19)
 
 
 def test_a_large_window_that_was_hardly_touched_is_fenced_at_once() -> None:

@@ -193,6 +193,7 @@ def _check_same_device(context: "Context | None", stream: "Stream") -> None:
 
 def _device_side(context: "Context", memory: Memory, byte_count: int) -> Side:
     address = _address(memory)
+    context.activation.check(Code.MEMORY_LOST)  # its memory goes a moment after that is known
     arena = context.activation.arena
     block = arena.pin(address, byte_count)
     return Side(block.mapped_at(address), partial(arena.unpin, block))

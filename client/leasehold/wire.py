@@ -21,6 +21,7 @@ from leasehold.frames import Reader, framed
 from leasehold.retries import NotThere, refusal_of
 from rmapi.v1 import session_pb2 as pb
 
+_ENDS = (BrokenPipeError, ConnectionResetError)  # of the daemon's end of the connection
 _SLEEP_S = 1.0  # of a thread that leads, before it looks whether its answer has been read by another
 
 
@@ -181,6 +182,8 @@ class Wire:
                 sent = self._socket.send(data) if data else 0
             except BlockingIOError:
                 sent = 0
+            except _ENDS:  # whoever reads hears what was said before the end, and then of that
+                sent = len(data)
             except OSError:
                 sent = len(data)
                 self._break()
@@ -197,7 +200,7 @@ class Wire:
             try:
                 if not self._unsent:
                     self._unsent += data[socket.send_fds(self._socket, [data], list(descriptors)) :]
-            except BlockingIOError:
+            except (BlockingIOError, *_ENDS):
                 return
             except OSError:
                 self._break()

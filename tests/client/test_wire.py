@@ -224,6 +224,18 @@ def test_a_connection_that_breaks_tells_everybody_who_waits_and_whoever_comes(en
     assert wire.is_broken
 
 
+def test_what_the_daemon_said_before_it_closed_is_heard_though_nothing_can_be_sent_any_more(ends):
+    wire, peer = ends
+    answer = Answer()
+    wire.send_now(wire.begin(asking(1), answer))
+    peer.answer(peer.heard())
+    peer.connection.close()
+    assert wire.send_now(b"a keepalive")
+    until(lambda: wire.read() or answer.is_done)
+    assert answer.told().get_lease.revision == 1
+    until(lambda: wire.read() or wire.is_broken)
+
+
 def test_a_call_without_an_answer_is_given_up_and_the_daemon_is_told(ends):
     wire, peer = ends
     with pytest.raises(NotThere, match="in time"):

@@ -1,10 +1,13 @@
 """What the daemon tells about cards, pools and leases, as plain values."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from fractions import Fraction
+from typing import Protocol, TypeVar
 
 from leasehold.claims import Site, site_from
+from leasehold.errors import Invalid
 from rmapi.v1 import types_pb2 as pb
 
 
@@ -226,3 +229,26 @@ def lease_info_from(message: pb.Lease) -> LeaseInfo:
 def _units(bit_count: int, slices_per_unit: int) -> float:
     whole, rest = divmod(bit_count, slices_per_unit or 1)
     return whole if not rest else bit_count / slices_per_unit
+
+
+class _Named(Protocol):
+    """A card, or its message."""
+
+    @property
+    def id(self) -> str:
+        """Its id."""
+
+
+C = TypeVar("C", bound=_Named)
+
+
+def card_named(cards: Iterable[C], card_id: str | None) -> C:
+    """The card of this id; the first where none is named.
+
+    Raises:
+        Invalid: there is none.
+    """
+    for card in cards:
+        if card_id in {None, card.id}:
+            return card
+    raise Invalid(f"there is no card {card_id!r}", facts={"card": card_id or ""})

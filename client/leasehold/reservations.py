@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from leasehold import calls
-from leasehold.card import ReservationInfo, reservation_info_from
+from leasehold.card import ReservationInfo, card_named, reservation_info_from
 from leasehold.claims import Claim
-from leasehold.errors import Invalid, LeaseholdError
+from leasehold.errors import LeaseholdError
 from leasehold.statistics import SiteCounts, count_sites, names_with
 from rmapi.v1 import resource_manager_pb2 as pb
 from rmapi.v1 import types_pb2
@@ -194,10 +194,7 @@ class ReservationCalls(ABC):
 
     def _card_message(self, card: str | None) -> types_pb2.Card:
         response: pb.ListCardsResponse = self._read("ListCards", pb.ListCardsRequest())
-        for one in response.cards:
-            if card in {None, one.id}:
-                return one
-        raise Invalid(f"there is no card {card!r}", facts={"card": card or ""})
+        return card_named(response.cards, card)
 
     # What the client has.
 

@@ -146,15 +146,8 @@ class EventLog:
         self._watchers: set[Watcher] = set()
         self._is_closed = False
 
-    def add(self, happening: Happening) -> None:
-        """Remembers an event, and tells it to every watcher."""
-        self._add(happening)
-
-    def note(self, event: events.Event, lease: Lease | None, revision: int, wall_ns: int) -> None:
-        """As ``add``, of an event that is put into words when somebody asks for it; see ``describe``."""
-        self._add(partial(describe, event, lease, revision=revision, wall_ns=wall_ns))
-
-    def _add(self, told: _Told) -> None:
+    def add(self, told: _Told) -> None:
+        """Remembers an event, in words or what puts it into words, and tells it to every watcher."""
         self._past.append(told)
         if not self._watchers:
             return
@@ -163,6 +156,10 @@ class EventLog:
             self._tell()
         elif self._telling is None:
             self._telling = asyncio.get_running_loop().call_later(TELL_AFTER_S, self._tell)
+
+    def note(self, event: events.Event, lease: Lease | None, revision: int, wall_ns: int) -> None:
+        """As ``add``, of an event that is put into words when somebody asks for it; see ``describe``."""
+        self.add(partial(describe, event, lease, revision=revision, wall_ns=wall_ns))
 
     def _tell(self) -> None:
         if self._telling is not None:

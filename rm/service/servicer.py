@@ -56,10 +56,9 @@ class Servicer:
         async def called(request: Any, context: Context) -> Any:  # noqa: ANN401 - one of many messages
             try:
                 asker = self._asker(context, may_be_nobody=not needs_session) if asks else NOBODY
+                return await methods.carry_out(name, request, asker)
             except SessionUnknown as refusal:
                 await _abort(context, await methods.engine.commits.told(refusal))
-            try:
-                return await methods.carry_out(name, request, asker)
             except Refusal as refusal:
                 await _abort(context, refusal)
             except Exception as fault:

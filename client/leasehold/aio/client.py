@@ -12,9 +12,17 @@ from leasehold import calls
 from leasehold.aio.doors import Door, make_door
 from leasehold.aio.lease import Lease
 from leasehold.base_client import BaseClient, has_windows
-from leasehold.card import Card, LeaseInfo, ReservationInfo, card_from, lease_info_from, reservation_info_from
+from leasehold.card import (
+    Card,
+    LeaseInfo,
+    ReservationInfo,
+    card_from,
+    card_named,
+    lease_info_from,
+    reservation_info_from,
+)
 from leasehold.claims import Claim
-from leasehold.errors import Closed, Invalid, LeaseholdError, LeaseLost, NotFound, NotOwner, Refused
+from leasehold.errors import Closed, LeaseholdError, LeaseLost, NotFound, NotOwner, Refused
 from leasehold.retries import CALL_S, FORGO_S, Attempts, NotThere, SessionUnknown
 from leasehold.statistics import SiteCounts, count_sites, names_with
 from rmapi.v1 import resource_manager_pb2 as pb
@@ -186,9 +194,7 @@ class Client(BaseClient):
         from leasehold.aie.array import RESOURCE_TYPES
         from leasehold.aie.bitmaps import shape_of
 
-        first = next((one for one in await self.cards() if card in {None, one.id}), None)
-        if first is None:
-            raise Invalid(f"there is no card {card!r}", facts={"card": card or ""})
+        first = card_named(await self.cards(), card)
         requests = [
             pb.GetBitmapRequest(card=first.id, pool=pool.name) for pool in first.pools if pool.name in RESOURCE_TYPES
         ]

@@ -12,6 +12,7 @@ from rm.devices.backend import Backend, Fence
 from rm.devices.embedded import EmbeddedBackend
 from rm.devices.profiles import load_profile
 from support.daemon_parts import FakeBackend
+from support.descriptors import descriptor_count
 from support.windows import UNIT, lease_of, never
 
 
@@ -117,10 +118,10 @@ def test_an_adopted_lease_without_windows_is_one_like_any_other(backend) -> None
 
 
 def test_what_is_no_window_is_not_taken_back_and_not_kept(backend) -> None:
-    before = len(os.listdir("/proc/self/fd"))
+    before = descriptor_count()
     with pytest.raises(InvalidRequest):
         backend.hand_back(lease_of("L1"), 0, os.open("/dev/null", os.O_RDWR))
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert descriptor_count() == before
 
 
 def test_every_card_has_a_word_that_stays_while_it_is_not_reset(backend) -> None:

@@ -18,6 +18,7 @@ from rm.devices import embedded
 from rm.devices.backend import Fence
 from rm.devices.embedded import EmbeddedBackend
 from rm.devices.profiles import builtin_names, load_profile
+from support.descriptors import descriptor_count
 from support.windows import UNIT, lease_of, make, memory, never
 
 
@@ -177,7 +178,7 @@ def test_memory_is_used_when_it_is_touched_and_not_when_it_is_granted(backend) -
 
 
 def test_a_host_out_of_descriptors_fails_the_card_and_nothing_is_left(backend) -> None:
-    before = len(os.listdir("/proc/self/fd"))
+    before = descriptor_count()
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     taken = [os.open("/dev/null", os.O_RDONLY) for _ in range(3)]
     highest = max(taken)
@@ -190,7 +191,7 @@ def test_a_host_out_of_descriptors_fails_the_card_and_nothing_is_left(backend) -
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     assert failed.value.facts == {"size_bytes": UNIT}
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert descriptor_count() == before
     assert backend.windows("L1") == []
     backend.prepare("L1", "0", [memory(0, 1)], first_index=0)
     assert len(backend.windows("L1")) == 1
@@ -209,11 +210,11 @@ def test_an_extension_that_fails_leaves_the_windows_that_were_there(backend, mon
 
 
 def test_a_thousand_leases_leave_no_descriptor(backend) -> None:
-    before = len(os.listdir("/proc/self/fd"))
+    before = descriptor_count()
     for index in range(1_000):
         window_of(backend, f"L{index}", 1)
         backend.end(f"L{index}")
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert descriptor_count() == before
     assert backend._windows == {}
 
 

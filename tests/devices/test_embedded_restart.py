@@ -10,6 +10,7 @@ from rm.core.errors import CardFailed, InvalidRequest
 from rm.core.lease import ANY_WINDOW, WindowMark
 from rm.devices import inheritors
 from rm.devices.backend import Fence
+from support.descriptors import descriptor_count
 from support.windows import DEADLINE_S, UNIT, Keeper, lease_of, make, memory, never
 
 SEALS = fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
@@ -45,10 +46,6 @@ def restarted():
     made = Restarted()
     yield made
     made.close()
-
-
-def descriptor_count() -> int:
-    return len(os.listdir("/proc/self/fd"))
 
 
 # Handing back.

@@ -11,6 +11,7 @@ import pytest
 from rm.core import limits
 from rmapi.v1 import resource_manager_pb2 as rm_pb
 from rmapi.v1 import session_pb2
+from support.descriptors import descriptor_count
 from support.served import DEADLINE_S, LENGTH, Client, attaching, framed, greeting, memory, streams
 
 OPEN = {"open_session": session_pb2.OpenSession(protocol_version=1)}
@@ -19,10 +20,6 @@ OPEN = {"open_session": session_pb2.OpenSession(protocol_version=1)}
 def reason_of(frame: session_pb2.ServerFrame) -> str:
     assert frame.WhichOneof("body") == "fault", frame
     return frame.fault.detail.reason
-
-
-def descriptor_count() -> int:
-    return len(os.listdir("/proc/self/fd"))
 
 
 # Who speaks, and how.

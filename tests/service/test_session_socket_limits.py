@@ -8,16 +8,13 @@ import pytest
 from rm.core import limits
 from rmapi.v1 import resource_manager_pb2 as rm_pb
 from rmapi.v1 import session_pb2
+from support.descriptors import descriptor_count
 from support.served import DEADLINE_S, attaching, framed, greeting, memory, streams
 
 
 def reason_of(frame: session_pb2.ServerFrame) -> str:
     assert frame.WhichOneof("body") == "fault", frame
     return frame.fault.detail.reason
-
-
-def descriptor_count() -> int:
-    return len(os.listdir("/proc/self/fd"))
 
 
 def flood(connection, frame: bytes, count: int) -> None:
@@ -89,31 +86,31 @@ def test_who_fetches_windows_and_never_reads_holds_those_of_one_answer(served, w
     client = served.open_session()
     lease = client.acquire(*[memory(1)] * limits.DESCRIPTORS_PER_FRAME_MAX, request_id=1)
     assert witness.is_served()
-    before = len(os.listdir("/proc/self/fd"))
+    before = descriptor_count()
     connection = served.call(lambda: served.server._session_socket._by_session[client.id])
     fetch = framed(correlation_id=1, fetch_windows=session_pb2.FetchWindows(lease_id=lease.id))
     client.connection.send(fetch * 1_000)
     served.until(lambda: connection.outbox)
     assert witness.is_served()
-    assert len(os.listdir("/proc/self/fd")) <= before + limits.DESCRIPTORS_PER_FRAME_MAX
+    assert descriptor_count() <= before + limits.DESCRIPTORS_PER_FRAME_MAX
     for _ in range(1_000):
         frame, descriptors = client.connection.receive_with_descriptors()
         for fd in descriptors:
             os.close(fd)
         assert len(descriptors) == len(frame.windows.windows) == limits.DESCRIPTORS_PER_FRAME_MAX
-    served.until(lambda: len(os.listdir("/proc/self/fd")) == before)
+    served.until(lambda: descriptor_count() == before)
 
 
 def test_who_has_more_descriptors_queued_than_the_limit_is_closed_and_none_is_kept(served, witness) -> None:
     client = served.open_session()
     connection = stuff(served, client)
-    before = len(os.listdir("/proc/self/fd"))
+    before = descriptor_count()
     batch = [0] * limits.DESCRIPTORS_PER_FRAME_MAX
     for _ in range(limits.DESCRIPTORS_QUEUED_MAX // len(batch)):
         served.call(connection.send, session_pb2.ServerFrame(), batch)
-    assert len(os.listdir("/proc/self/fd")) == before + limits.DESCRIPTORS_QUEUED_MAX
+    assert descriptor_count() == before + limits.DESCRIPTORS_QUEUED_MAX
     served.call(connection.send, session_pb2.ServerFrame(), [0])
-    assert len(os.listdir("/proc/self/fd")) < before
+    assert descriptor_count() < before
     assert client.connection.is_closed_by_peer()
 
 
@@ -260,7 +257,7 @@ def test_a_host_without_descriptors_refuses_windows_and_keeps_nothing(
 ) -> None:
     client = served.open_session()
     lease = client.acquire(memory(1), memory(1), memory(1), request_id=1)
-    before = len(os.listdir("/proc/self/fd"))
+    before = descriptor_count()
     real, made = os.dup, []
 
     def dup(fd: int) -> int:
@@ -273,7 +270,7 @@ def test_a_host_without_descriptors_refuses_windows_and_keeps_nothing(
     answer = client.connection.ask(fetch_windows=session_pb2.FetchWindows(lease_id=lease.id))
     monkeypatch.undo()
     assert reason_of(answer) == "CARD_FAILED"
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert descriptor_count() == before
     assert client.is_served()
 
 

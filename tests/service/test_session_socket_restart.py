@@ -11,6 +11,7 @@ from rmapi.v1 import resource_manager_pb2 as rm_pb
 from rmapi.v1 import session_pb2
 from support.books import restored
 from support.daemon_parts import GatedStore
+from support.descriptors import descriptor_count
 from support.served import Client, attaching, framed, memory, seconds, serving, streams
 from support.windows import Keeper
 
@@ -20,10 +21,6 @@ OPEN = session_pb2.OpenSession(protocol_version=1)
 def reason_of(frame: session_pb2.ServerFrame) -> str:
     assert frame.WhichOneof("body") == "fault", frame
     return frame.fault.detail.reason
-
-
-def descriptor_count() -> int:
-    return len(os.listdir("/proc/self/fd"))
 
 
 def fetched(client: Client, lease_id: str) -> tuple[session_pb2.ServerFrame, list[int]]:
@@ -180,7 +177,7 @@ def test_too_few_or_too_many_descriptors_cost_the_connection_and_none_is_kept(re
     restarted.client.connection = restarted.served.connect()
     attaching(restarted.client, restarted.client.connection)
     kept = len(restarted.served.engine.backend.windows(restarted.lease.id))
-    restarted.served.until(lambda: descriptor_count() <= before + kept + 2)
+    restarted.served.until(lambda: descriptor_count() == before + kept)
 
 
 @pytest.mark.parametrize(("lease_id", "reason"), [("", "NOT_OWNER"), ("L77", "LEASE_NOT_FOUND")])

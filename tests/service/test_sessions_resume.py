@@ -17,6 +17,7 @@ from rm.core.session import SessionRecord
 from rm.service import sessions as module
 from rm.service.sessions import Peer, Session, Sessions, hash_of, start_ticks_of
 from support.daemon_parts import run_async
+from support.descriptors import descriptor_count
 
 DEADLINE_S = 10.0
 WAITS = "import sys; sys.stdin.read()"
@@ -68,10 +69,6 @@ def kernel(request, monkeypatch):
         pytest.skip("this kernel has one inode for all pidfds")
     monkeypatch.setattr(module, "pidfd_inodes_differ", lambda: request.param)
     return request.param
-
-
-def descriptor_count() -> int:
-    return len(os.listdir("/proc/self/fd"))
 
 
 @run_async

@@ -9,6 +9,7 @@ from contextlib import suppress
 import pytest
 
 from rm.store.directory import DirectoryTaken, DirectoryUnsafe, OwnedDirectory
+from support.descriptors import descriptor_count
 
 OWNER = """
 import os, sys
@@ -126,11 +127,11 @@ def test_what_one_owner_left_in_it_the_next_one_finds(tmp_path) -> None:
 
 def test_a_failed_try_leaves_no_descriptor(tmp_path, owner) -> None:
     owner()
-    before = len(os.listdir("/proc/self/fd"))
+    before = descriptor_count()
     for _ in range(10):
         with pytest.raises(DirectoryTaken):
             own(tmp_path / "own")
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert descriptor_count() == before
 
 
 # Directories that others could put files into.

@@ -1,7 +1,6 @@
 """The store of a running daemon: one commit for all that queued up, snapshots between, and an end at any fault."""
 
 import asyncio
-import os
 import threading
 
 import pytest
@@ -17,6 +16,7 @@ from rm.store.database import BALLAST
 from rm.store.opening import open_database
 from rm.store.sqlite_store import SqliteStore
 from support.daemon_parts import run_async
+from support.descriptors import descriptor_count
 from support.faulty import broken, full
 from support.stores import EVENTS, STATES, Gate, append, on_disk, store_on
 
@@ -329,7 +329,7 @@ async def test_events_are_numbered_without_a_gap(tmp_path) -> None:
 
 
 def test_the_thread_and_its_connection_are_gone_after_close(tmp_path) -> None:
-    before = len(os.listdir("/proc/self/fd"))
+    before = descriptor_count()
 
     async def use() -> None:
         store, _ = SqliteStore.open(tmp_path)
@@ -338,4 +338,4 @@ def test_the_thread_and_its_connection_are_gone_after_close(tmp_path) -> None:
 
     asyncio.run(use())
     assert "store" not in {thread.name for thread in threading.enumerate()}
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert descriptor_count() == before

@@ -13,19 +13,20 @@ from rm.service.sessions import Peer, Sessions
 from rmapi.v1 import session_pb2 as pb
 from support.books import pool
 from support.daemon_parts import make_engine, settle
+from support.descriptors import descriptor_count
 from support.served import LENGTH, framed
 
 OPENING = framed(correlation_id=1, open_session=pb.OpenSession(protocol_version=1))
 
 
-async def answers_to(chunks: Sequence[bytes], descriptor_count: int = 0) -> list[pb.ServerFrame]:
+async def answers_to(chunks: Sequence[bytes], sent_count: int = 0) -> list[pb.ServerFrame]:
     """Sends ``chunks``, descriptors with the first of them, and hangs up; answers with what was answered.
 
     Nothing may be raised, the engine goes on, and no descriptor is left behind.
     """
     parts, faults = make_engine(pool("u", 8)), []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: faults.append(context))
-    before = len(os.listdir("/proc/self/fd"))
+    before = descriptor_count()
     sessions = Sessions(lambda session: None)
     session_socket = SessionSocket(parts.engine, sessions, Calls(Methods.of(parts.engine, sessions)))
     ours, theirs = socket.socketpair()
@@ -37,9 +38,9 @@ async def answers_to(chunks: Sequence[bytes], descriptor_count: int = 0) -> list
     ours.setblocking(False)
     for chunk in chunks:
         with suppress(OSError):  # it may have been closed: what was refused is not heard further
-            if descriptor_count:
-                socket.send_fds(ours, [chunk], [0] * descriptor_count)
-                descriptor_count = 0
+            if sent_count:
+                socket.send_fds(ours, [chunk], [0] * sent_count)
+                sent_count = 0
             else:
                 ours.send(chunk)
         await settle(4)
@@ -57,7 +58,8 @@ async def answers_to(chunks: Sequence[bytes], descriptor_count: int = 0) -> list
     await settle(4)
     assert not faults, faults
     assert not parts.failures, parts.engine.commits.failed_because
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert theirs.fileno() == -1, "its own socket"
+    assert descriptor_count() == before
     return _frames(heard)
 
 

@@ -1,5 +1,6 @@
 """What every test may ask for: a daemon of the module's own, and a client of it; what all its processes inherit."""
 
+import gc
 import os
 import signal
 
@@ -38,3 +39,9 @@ def own_daemon():
     started = Daemon()
     yield started
     started.remove()
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _no_garbage_of_others():
+    """What the tests of other modules left to the garbage collector is closed now, not while these count theirs."""
+    gc.collect()

@@ -18,9 +18,9 @@ from google.protobuf.message import DecodeError
 
 from rm.core import limits
 from rm.core.errors import CardFailed, InvalidRequest, QuotaExceeded, Refusal
-from rm.core.types import NS_PER_S
 from rm.service.eager import EagerTask
 from rm.service.outbox import Outbox, TooSlow, close_all
+from rm.service.patience import Patience
 from rm.service.sessions import Peer, Session
 from rm.service.status import detail_of
 from rmapi.v1 import session_pb2 as pb
@@ -72,8 +72,8 @@ class Connection:
         self.windows_turn, self.reading_turn = asyncio.Lock(), asyncio.Lock()
         self._loop = asyncio.get_running_loop()
         self._listen()
-        self._handshake = self._loop.call_later(limits.HANDSHAKE_NS_MAX / NS_PER_S, self.close)
-        self._rest: asyncio.TimerHandle | None = None
+        self._handshake = Patience(self.close)
+        self._rest: Patience | None = None
 
     def greeted(self, session: Session) -> None:
         """Belongs to ``session`` from now on, and may stay silent."""
@@ -224,7 +224,7 @@ class Connection:
             self._rest.cancel()
             self._rest = None
         elif is_begun and self._rest is None:
-            self._rest = self._loop.call_later(limits.HANDSHAKE_NS_MAX / NS_PER_S, self._rest_is_late)
+            self._rest = Patience(self._rest_is_late)
 
     def _rest_is_late(self) -> None:
         self._rest = None
@@ -338,7 +338,7 @@ class Connection:
             return
         self._listen(False)
         self._handshake.cancel()
-        self._handshake = self._loop.call_later(limits.HANDSHAKE_NS_MAX / NS_PER_S, self.close)
+        self._handshake = Patience(self.close)
 
     def close(self) -> None:
         """Closes the connection. The session stays: only the death of its process, or its own word, ends it."""

@@ -9,6 +9,7 @@ from rmapi.v1 import resource_manager_pb2 as rm_pb
 from rmapi.v1 import session_pb2 as pb
 from support.fed import OPENING, answers_to
 from support.served import LENGTH, framed
+from support.strategies import SAME_EVERY_RUN
 
 texts = st.text(max_size=8)
 answered = st.one_of(
@@ -37,14 +38,14 @@ garbage = st.one_of(
 
 
 @given(st.booleans(), st.lists(frames | garbage, max_size=5), st.integers(0, 3))
-@settings(max_examples=150, deadline=None)
+@settings(SAME_EVERY_RUN, max_examples=150)
 def test_any_bytes_get_an_answer_or_a_fault_and_harm_nobody(is_greeted, chunks, descriptor_count) -> None:
     told = asyncio.run(answers_to([OPENING, *chunks] if is_greeted else chunks, descriptor_count))
     assert all(frame.WhichOneof("body") for frame in told)
 
 
 @given(st.lists(answered, min_size=1, max_size=4), st.data())
-@settings(max_examples=100, deadline=None)
+@settings(SAME_EVERY_RUN, max_examples=100)
 def test_how_bytes_are_cut_into_pieces_changes_no_answer(sent, data) -> None:
     whole = OPENING + b"".join(sent)
     cuts = sorted(data.draw(st.lists(st.integers(0, len(whole)), max_size=4)))

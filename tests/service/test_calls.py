@@ -1,6 +1,7 @@
 """Calls over the session socket: answered in any order, given up, bounded, and as fair as the gRPC door."""
 
 import time
+from contextlib import suppress
 
 import pytest
 
@@ -163,7 +164,8 @@ def test_one_large_request_above_the_limit_is_refused_until_another_is_whole(ser
     data = large(limits.FRAME_BYTES_MAX + 1)
     first.connection.send(data[:-1])
     served.until(lambda: served.server._session_socket._large_frames.count == 1)
-    second.connection.send(data[:-1])
+    with suppress(ConnectionError):  # it may be refused before all of it is sent
+        second.connection.send(data[:-1])
     assert second.connection.receive().fault.detail.reason == "QUOTA_EXCEEDED"
     first.connection.send(data[-1:])
     assert first.connection.receive().WhichOneof("body") == "keep_alive"

@@ -21,7 +21,7 @@ EXIT_TAKEN = 75
 def cards_of(daemon: Rmd) -> list:
     with grpc.insecure_channel(f"unix:{daemon.run_directory / 'rm.sock'}") as channel:
         stub = pb_grpc.ResourceManagerServiceStub(channel)
-        return list(stub.ListCards(pb.ListCardsRequest(), timeout=10, wait_for_ready=True).cards)
+        return list(stub.ListCards(pb.ListCardsRequest(), timeout=60, wait_for_ready=True).cards)
 
 
 def memory_bytes_of(card) -> int:
@@ -248,8 +248,9 @@ def test_it_stops_when_it_is_told_to_with_status_0_and_no_fault_in_its_log(tmp_p
 def test_it_stops_also_while_somebody_watches_and_others_wait(tmp_path) -> None:
     with Rmd(tmp_path) as daemon, grpc.insecure_channel(f"unix:{daemon.run_directory / 'rm.sock'}") as channel:
         stub = pb_grpc.ResourceManagerServiceStub(channel)
-        watching = stub.WatchEvents(pb.WatchEventsRequest(follow=True), wait_for_ready=True)
-        assert stub.GetStatus(pb.GetStatusRequest(), timeout=10).pid == daemon.process.pid
+        watching = stub.WatchEvents(pb.WatchEventsRequest(past_count=1, follow=True), wait_for_ready=True, timeout=60)
+        assert next(watching).event, "it is watching, and not only on its way"
+        assert stub.GetStatus(pb.GetStatusRequest(), timeout=60).pid == daemon.process.pid
         status, logged = daemon.end()
         assert (status, "Traceback" in logged) == (0, False)
         code, detail = refusal_of(next, watching)

@@ -117,11 +117,10 @@ def test_release_ends_once_and_by_request_id_too(served) -> None:
 def test_keepalive_renews_and_names_what_is_lost(served) -> None:
     client = served.open_session()
     lease = client.acquire(streams(), request_id=1)
-    served.clock.advance(s=9)
+    served.pass_time(s=9)
     answer = client.call("KeepAlive", pb.KeepAliveRequest(lease_ids=[lease.id, "L8"]))
     assert list(answer.lost_lease_ids) == ["L8"]
-    served.clock.advance(s=9)
-    served.call(served.engine.tick)
+    served.pass_time(s=9)
     assert list(served.engine.ledger.leases) == [lease.id]
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import shutil
 import socket
 import subprocess
@@ -21,6 +22,7 @@ from support.served import DEADLINE_S, memory, serving, streams
 
 CODE = grpc.StatusCode
 SERVICE = "rmapi.v1.ResourceManagerService"
+NOISE = random.Random(1).randbytes(5_000)
 
 
 @pytest.mark.parametrize("door", ["grpc"], indirect=True)
@@ -43,12 +45,17 @@ def test_metadata_that_is_too_long_is_refused_and_others_are_served(served, witn
 @pytest.mark.parametrize("door", ["grpc"], indirect=True)
 @pytest.mark.parametrize(
     "data",
-    [b"\0" * 100, b"GET / HTTP/1.1\r\n\r\n", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\xff" * 1_000, os.urandom(5_000)],
+    [
+        b"\0" * 100,
+        b"GET / HTTP/1.1\r\n\r\n",
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\xff" * 1_000,
+        random.Random(1).randbytes(5_000),
+    ],
     ids=["zeros", "http 1", "preface and noise", "noise"],
 )
 def test_noise_on_the_grpc_socket_costs_only_its_connection(served, witness, data) -> None:
     with socket.socket(socket.AF_UNIX) as connection:
-        connection.settimeout(2 * DEADLINE_S)
+        connection.settimeout(DEADLINE_S)
         connection.connect(str(served.grpc_path))
         connection.sendall(data)
         assert witness.is_served()
@@ -72,11 +79,12 @@ def test_a_method_that_is_not_there_is_unimplemented(served) -> None:
 
 
 def test_many_calls_at_once_are_all_answered(served, witness) -> None:
-    calls = [
-        witness.stub.KeepAlive.future(pb.KeepAliveRequest(), metadata=witness.metadata, timeout=30)
-        for _ in range(1_500)
-    ]
-    assert {call.result().revision for call in calls} == {served.engine.ledger.revision}
+    for _ in range(8):  # of which one that reads no answer meanwhile is still heard
+        calls = [
+            witness.stub.KeepAlive.future(pb.KeepAliveRequest(), metadata=witness.metadata, timeout=DEADLINE_S)
+            for _ in range(200)
+        ]
+        assert {call.result().revision for call in calls} == {served.engine.ledger.revision}
 
 
 # What tools ask.

@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from rm.core import limits
 from rm.core.report import differences
 from rmapi.v1 import resource_manager_pb2 as pb
-from rmapi.v1 import types_pb2
+from rmapi.v1 import session_pb2, types_pb2
 from support.daemon_parts import GatedStore
 from support.served import DEADLINE_S, UNIT, memory, refusal_of, serving, streams
+from support.strategies import SAME_EVERY_RUN
 
 CODE = grpc.StatusCode
 METHODS = ("Reserve", "Unreserve", "ListReservations", "GateSites")
@@ -273,7 +274,7 @@ def outcome(client, method: str, request) -> grpc.StatusCode:
 
 
 @given(st.lists(REQUEST, min_size=1, max_size=12))
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(SAME_EVERY_RUN, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_whatever_is_asked_is_done_or_refused_and_the_books_agree(array, asked) -> None:
     client = array.open_session()
     for request in asked:
@@ -284,6 +285,7 @@ def test_whatever_is_asked_is_done_or_refused_and_the_books_agree(array, asked) 
     for one in listed(client):
         client.call("Unreserve", pb.UnreserveRequest(name=one.name))
     client.call("GateSites", pb.GateSitesRequest())
+    client.connection.ask(close_session=session_pb2.CloseSession())
     client.connection.socket.close()
 
 

@@ -4,17 +4,18 @@ import fcntl
 import os
 import random
 import socket
-import time
 
 import pytest
 
 from rm.core import limits
+from rm.core.types import NS_PER_S
 from rmapi.v1 import resource_manager_pb2 as rm_pb
 from rmapi.v1 import session_pb2
 from support.descriptors import descriptor_count
 from support.served import DEADLINE_S, LENGTH, Client, attaching, framed, greeting, memory, streams
 
 OPEN = {"open_session": session_pb2.OpenSession(protocol_version=1)}
+PATIENCE_S = limits.HANDSHAKE_NS_MAX / NS_PER_S
 
 
 def reason_of(frame: session_pb2.ServerFrame) -> str:
@@ -107,29 +108,56 @@ def test_a_frame_of_the_greatest_length_is_taken(served) -> None:
 
 
 @pytest.mark.parametrize("beginning", [b"", b"\0", LENGTH.pack(100), framed(correlation_id=1, **OPEN)[:-1]])
-def test_who_does_not_greet_in_time_is_closed(served, witness, monkeypatch, beginning) -> None:
-    monkeypatch.setattr(limits, "HANDSHAKE_NS_MAX", 50_000_000)
-    connection = served.connect()
-    connection.send(beginning)
-    started_s = time.monotonic()
-    assert connection.is_closed_by_peer()
-    assert time.monotonic() - started_s < DEADLINE_S / 2
+def test_who_does_not_greet_in_time_is_closed(served, witness, beginning) -> None:
+    with served.loop_time() as pass_seconds:
+        connection = served.connect()
+        connection.send(beginning)
+        served.until(lambda: len(served.server._session_socket._connections) == 2)
+        pass_seconds(PATIENCE_S - 0.001)
+        assert [served.call(lambda: len(served.server._session_socket._connections)) for _ in range(3)] == [2] * 3
+        pass_seconds(0.001)
+        assert connection.is_closed_by_peer()
     assert witness.is_served()
 
 
-def test_who_has_greeted_may_be_silent(served, monkeypatch) -> None:
-    monkeypatch.setattr(limits, "HANDSHAKE_NS_MAX", 50_000_000)
-    client = served.open_session()
-    assert served.connect().is_closed_by_peer(), "the limit has passed since"
-    assert client.is_served()
+def test_who_has_greeted_may_be_silent(served) -> None:
+    with served.loop_time() as pass_seconds:
+        client, silent = served.open_session(), served.connect()
+        served.until(lambda: len(served.server._session_socket._connections) == 2)
+        pass_seconds(PATIENCE_S)
+        assert silent.is_closed_by_peer(), "the limit has passed since"
+        assert client.is_served()
 
 
-def test_who_only_tries_to_attach_is_closed_in_time_too(served, monkeypatch) -> None:
-    monkeypatch.setattr(limits, "HANDSHAKE_NS_MAX", 50_000_000)
-    connection = served.connect()
+def test_who_only_tries_to_attach_is_closed_in_time_too(served) -> None:
+    with served.loop_time() as pass_seconds:
+        connection = served.connect()
+        bad = session_pb2.AttachSession(protocol_version=1, session_id="S1", session_secret="x")
+        assert reason_of(connection.ask(attach_session=bad)) == "SESSION_UNKNOWN"
+        pass_seconds(PATIENCE_S)
+        assert connection.is_closed_by_peer()
+
+
+def test_a_client_does_not_pay_for_time_in_which_the_daemon_stood_still(served, witness) -> None:
+    late = framed(keep_alive=rm_pb.KeepAliveRequest(lease_ids=["x" * 1_000] * 100))  # more than is read in one turn
     bad = session_pb2.AttachSession(protocol_version=1, session_id="S1", session_secret="x")
-    assert reason_of(connection.ask(attach_session=bad)) == "SESSION_UNKNOWN"
-    assert connection.is_closed_by_peer()
+    with served.loop_time() as pass_seconds:
+        new, old = served.connect(), served.open_session()
+        connection = served.server._session_socket._by_session[old.id]
+        old.connection.send(late[:5])
+        served.until(lambda: connection._rest is not None)
+
+        def stand_still() -> None:  # while both do what they should
+            new.send(framed(correlation_id=7, attach_session=bad))
+            old.connection.send(late[5:])
+            pass_seconds(PATIENCE_S + 1)
+
+        served.call(stand_still)
+        assert reason_of(new.receive()) == "SESSION_UNKNOWN"
+        assert len(old.connection.receive().keep_alive.lost_lease_ids) == 100
+        pass_seconds(PATIENCE_S)
+        assert new.is_closed_by_peer(), "who goes on being silent is closed all the same"
+        assert old.is_served()
 
 
 # Attaching.
@@ -165,11 +193,9 @@ def test_a_lost_lease_is_told_on_the_newest_connection(served) -> None:
     lease = client.acquire(streams(), request_id=1)
     newer = served.connect()
     attaching(client, newer)
-    served.clock.advance(ns=limits.TTL_NS_DEFAULT)
-    served.call(served.engine.tick)
+    served.pass_time(ns=limits.TTL_NS_DEFAULT)
     assert newer.receive().lease_revoking.lease_id == lease.id
-    served.clock.advance(ns=limits.NOTICE_NS_DEFAULT)
-    served.call(served.engine.tick)
+    served.pass_time(ns=limits.NOTICE_NS_DEFAULT)
     told = newer.receive()
     assert (told.correlation_id, told.lease_ended.lease_id) == (0, lease.id)
     assert told.lease_ended.cause == "keepalive missed"

@@ -6,6 +6,7 @@ import socket
 import pytest
 
 from rm.core import limits
+from rm.core.types import NS_PER_S
 from rmapi.v1 import resource_manager_pb2 as rm_pb
 from rmapi.v1 import session_pb2
 from support.descriptors import descriptor_count
@@ -34,6 +35,7 @@ def big_question() -> bytes:
 def test_who_asks_and_does_not_read_is_heard_no_further_and_gets_every_answer_when_it_does(served, witness) -> None:
     client = served.open_session()
     connection = served.call(lambda: served.server._session_socket._by_session[client.id])
+    client.connection.send(big_question() * 4)
     client.connection.socket.settimeout(0.3)
     flood(client.connection, big_question(), 200)
     assert witness.is_served()
@@ -162,16 +164,16 @@ def test_one_connection_of_a_user_above_its_limit_is_closed_and_one_that_ends_ma
     assert served.connect().is_closed_by_peer()
 
 
-def test_a_part_of_a_frame_is_dropped_with_its_descriptors_when_the_rest_does_not_come(
-    served, witness, monkeypatch
-) -> None:
+def test_a_part_of_a_frame_is_dropped_with_its_descriptors_when_the_rest_does_not_come(served, witness) -> None:
     client = served.open_session()
     session_socket = served.server._session_socket
     connection = served.call(lambda: session_socket._by_session[client.id])
     before = descriptor_count()
-    monkeypatch.setattr(limits, "HANDSHAKE_NS_MAX", 50_000_000)
-    socket.send_fds(client.connection.socket, [framed(keep_alive=rm_pb.KeepAliveRequest())[:3]], [0, 0, 0])
-    fault = client.connection.receive()
+    with served.loop_time() as pass_seconds:
+        socket.send_fds(client.connection.socket, [framed(keep_alive=rm_pb.KeepAliveRequest())[:3]], [0, 0, 0])
+        served.until(lambda: connection._rest is not None)
+        pass_seconds(limits.HANDSHAKE_NS_MAX / NS_PER_S)
+        fault = client.connection.receive()
     assert (reason_of(fault), "did not come in time" in fault.fault.detail.message) == ("INVALID_REQUEST", True)
     assert client.connection.is_closed_by_peer()
     served.until(lambda: not connection.is_open)

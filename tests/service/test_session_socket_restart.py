@@ -12,7 +12,7 @@ from rmapi.v1 import session_pb2
 from support.books import restored
 from support.daemon_parts import GatedStore
 from support.descriptors import descriptor_count
-from support.served import Client, attaching, framed, memory, seconds, serving, streams
+from support.served import DEADLINE_S, Client, attaching, framed, memory, seconds, serving, streams
 from support.windows import Keeper
 
 OPEN = session_pb2.OpenSession(protocol_version=1)
@@ -222,12 +222,10 @@ def test_windows_that_somebody_has_are_not_made_anew(restarted) -> None:
 def test_who_comes_back_is_told_again_which_leases_are_to_end_and_how_long_they_have(served) -> None:
     client = served.open_session()
     leases = [client.acquire(streams(), request_id=1 + index, ttl_duration=seconds(2 + index)) for index in range(3)]
-    served.clock.advance(s=2)
-    served.call(served.engine.tick)
+    served.pass_time(s=2)
     assert client.connection.receive().lease_revoking.lease_id == leases[0].id
     client.connection.socket.close()
-    served.clock.advance(s=1)
-    served.call(served.engine.tick)
+    served.pass_time(s=1)
     newer = served.connect()
     assert attaching(client, newer).WhichOneof("body") == "session_opened"
     told = [newer.receive().lease_revoking for _ in range(2)]
@@ -289,7 +287,7 @@ def test_frames_behind_an_open_session_are_heard_when_it_is_safe_who_sends_them(
     connection.socket.setblocking(False)
     with pytest.raises(BlockingIOError):
         connection.receive()
-    connection.socket.settimeout(5)
+    connection.socket.settimeout(DEADLINE_S)
     slow.call(store.sync)
     assert [connection.receive().correlation_id for _ in range(21)] == list(range(1, 22))
 

@@ -19,7 +19,7 @@ from rm.service.sessions import Peer, Session, Sessions, hash_of, start_ticks_of
 from support.daemon_parts import run_async
 from support.descriptors import descriptor_count
 
-DEADLINE_S = 10.0
+DEADLINE_S = 30.0
 WAITS = "import sys; sys.stdin.read()"
 
 

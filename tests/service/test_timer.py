@@ -1,13 +1,12 @@
 """The timer: leases end in time, and never because the daemon itself stood still."""
 
-import asyncio
-
 import pytest
 
 from rm.core.errors import WaitTimedOut
 from rm.core.lease import Lease
 from rm.core.limits import NOTICE_NS_DEFAULT
 from rm.core.types import NS_PER_S
+from rm.service import timer as module
 from rm.service.timer import TICK_NS, Timer
 from support.books import pool
 from support.daemon_parts import make_engine, run_async, settle, units
@@ -103,18 +102,17 @@ async def test_the_timer_sleeps_no_longer_than_until_the_next_wait_ends() -> Non
 
 
 @run_async
-async def test_a_wait_that_comes_while_the_timer_sleeps_longer_ends_in_time() -> None:
+async def test_a_wait_that_comes_while_the_timer_sleeps_longer_ends_in_time(monkeypatch) -> None:
+    monkeypatch.setattr(module, "TICK_NS", 3_600 * NS_PER_S)  # which nobody waits for
     parts = make_engine(pool("u", 1))
     timer = Timer(parts.engine)
     await parts.acquire(units(1))
     timer.start()
     await settle()  # it sleeps for a whole period
-    begun_s = asyncio.get_running_loop().time()
     waiting = await parts.waiter(units(1), session="s2", wait_s=0.01)
     parts.clock.advance(s=0.01)
     with pytest.raises(WaitTimedOut):
         await waiting
-    assert asyncio.get_running_loop().time() - begun_s < 0.8 * TICK_NS / NS_PER_S
     await timer.stop()
 
 

@@ -17,7 +17,7 @@ from rm.store.opening import open_database
 from rm.store.sqlite_store import SqliteStore
 from support.daemon_parts import run_async
 from support.faulty import full
-from support.stores import EVENTS, STATES, append, on_disk, store_on
+from support.stores import EVENTS, STATES, append, idle, on_disk, store_on
 
 
 @pytest.fixture(autouse=True)
@@ -49,6 +49,7 @@ async def test_on_a_full_disk_the_ballast_makes_room_for_the_batch_and_grants_ar
     store.on_room = has_room.set
     append(store, 0, 5)
     await store.synced.wait(5)
+    await idle(store)
     disk.is_full, disk.room = True, 1
     append(store, 5, 9)
     await store.synced.wait(9)

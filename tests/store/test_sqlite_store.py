@@ -18,7 +18,7 @@ from rm.store.sqlite_store import SqliteStore
 from support.daemon_parts import run_async
 from support.descriptors import descriptor_count
 from support.faulty import broken, full
-from support.stores import EVENTS, STATES, Gate, append, on_disk, store_on
+from support.stores import EVENTS, STATES, Gate, append, idle, on_disk, store_on
 
 
 def test_a_new_store_has_empty_books_and_an_old_one_has_them_again(tmp_path) -> None:
@@ -91,8 +91,7 @@ async def test_what_a_turn_has_queued_is_safe_in_the_next_while_the_disk_is_quic
     store = store_on(tmp_path, lambda statement: commits.append(statement) if statement == "COMMIT" else None)
     append(store, 0, 1)
     await store.synced.wait(1)
-    while not store._is_idle:
-        await asyncio.sleep(0)
+    await idle(store)
     before = len(commits)
     append(store, 1, 90)
     assert store.synced.revision == 1, "others may still add to it in this turn"
@@ -132,8 +131,7 @@ async def test_after_a_commit_of_several_changes_the_loop_hears_others_while_the
     store = store_on(tmp_path, gate)
     append(store, 0, 1)
     await store.synced.wait(1)
-    while not store._is_idle:
-        await asyncio.sleep(0)
+    await idle(store)
     append(store, 1, 3)
     await store.synced.wait(3)
     assert store._unawaited_left == sqlite_store._UNAWAITED_COUNT
@@ -163,8 +161,7 @@ async def test_a_store_that_fails_while_the_loop_waits_for_it_says_so(tmp_path, 
     store = store_on(tmp_path, look)
     append(store, 0, 1)
     await store.synced.wait(1)
-    while not store._is_idle:
-        await asyncio.sleep(0)
+    await idle(store)
     is_broken.append(True)
     append(store, 1, 2)
     with pytest.raises(ShuttingDown):

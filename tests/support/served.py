@@ -31,9 +31,10 @@ from rmapi.v1 import resource_manager_pb2_grpc as pb_grpc
 from rmapi.v1 import session_pb2, types_pb2
 from support.clock import ManualClock
 from support.session_stub import SessionDoorError, SessionStub
+from support.waiting import until
 
 T = TypeVar("T")
-DEADLINE_S = 5.0
+DEADLINE_S = 30.0
 UNIT = 65_536
 MEMORY_UNITS = 256
 LENGTH = struct.Struct(">I")
@@ -170,12 +171,31 @@ class Served:
 
     def until(self, condition: Callable[[], bool]) -> None:
         """Looks in the server's loop, turn by turn, until ``condition`` holds."""
+        until(lambda: self.call(condition))
 
-        async def looked() -> None:
-            while not condition():
-                await asyncio.sleep(0.001)
+    def pass_time(self, **time: float) -> None:
+        """Lets time pass for the engine, and ends what is due by then; to its own timer no pause shows."""
 
-        asyncio.run_coroutine_threadsafe(asyncio.wait_for(looked(), DEADLINE_S), self.loop).result(2 * DEADLINE_S)
+        def passed() -> None:
+            self.clock.advance(**time)
+            self.server._timer._last_ns = self.clock.now_ns
+            self.engine.tick()
+
+        self.call(passed)
+
+    @contextmanager
+    def loop_time(self) -> Iterator[Callable[[float], None]]:
+        """Stops the time of the loop, by which the server waits for clients; what it yields moves it on by seconds."""
+        now_s = self.loop.time()
+
+        def pass_seconds(seconds: float) -> None:
+            nonlocal now_s
+            now_s += seconds
+            self.loop.call_soon_threadsafe(lambda: None)  # it may sleep
+
+        self.call(setattr, self.loop, "time", lambda: now_s)
+        yield pass_seconds
+        self.call(delattr, self.loop, "time")
 
     @property
     def session_path(self) -> Path:

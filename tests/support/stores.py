@@ -51,3 +51,10 @@ class Gate:
 
     async def wait_until_reached(self) -> None:
         await asyncio.get_running_loop().run_in_executor(None, self.reached.wait, 20)
+
+
+async def idle(store: SqliteStore) -> None:
+    """Returns once the store's thread waits for work, and no wake-up of earlier work is still on its way to it."""
+    await store.read_back()
+    while not store._is_idle:
+        await asyncio.sleep(0)

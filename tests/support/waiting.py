@@ -3,7 +3,7 @@
 import threading
 import time
 
-DEADLINE_S = 20
+DEADLINE_S = 60
 
 
 def until(condition):

@@ -12,7 +12,7 @@ from rm.devices.embedded import EmbeddedBackend
 from rm.devices.profiles import load_profile
 
 UNIT = 65_536
-DEADLINE_S = 20.0
+DEADLINE_S = 60.0
 
 KEEPER = """
 import mmap, os, sys

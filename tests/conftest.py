@@ -5,6 +5,7 @@ import os
 import signal
 
 import pytest
+from hypothesis.internal.conjecture import providers
 
 from support.daemon import Daemon, is_all_free
 
@@ -14,6 +15,7 @@ def pytest_configure() -> None:
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell has it for what it starts in its background
         signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    providers._get_local_constants = providers.Constants  # none: what is drawn depends on no module that is loaded
 
 
 @pytest.fixture(scope="module")

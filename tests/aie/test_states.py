@@ -1,6 +1,7 @@
 """The states of an object: what each step does in each of them, and what a fault leaves behind."""
 
 import gc
+import sys
 
 import pytest
 
@@ -304,6 +305,18 @@ def test_an_object_that_is_dropped_is_warned_about_stopped_and_ended_by_the_next
 
     assert (next_one.id, held(manager, "perfcnt", CORE)) == (0, {0})
     assert told == [("start", name), ("stop", name)]
+    next_one.release()
+
+
+def test_an_object_that_is_dropped_is_ended_also_where_warnings_are_errors(manager, monkeypatch):
+    device, unraisable = Device(manager), []
+    monkeypatch.setattr(sys, "unraisablehook", lambda raised: unraisable.append(raised.exc_type))
+    dropped = in_state(device, "running")
+    del dropped
+    gc.collect()
+    assert unraisable == [ResourceWarning]
+    next_one = in_state(device, "reserved")
+    assert (next_one.id, held(manager, "perfcnt", CORE)) == (0, {0})
     next_one.release()
 
 

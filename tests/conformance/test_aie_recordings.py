@@ -15,7 +15,7 @@ def daemons():
 
     def of(profile: str) -> Daemon:
         if profile not in made:
-            made[profile] = Daemon("--profile", profile)
+            made[profile] = Daemon("--profile", profile, "--durability", "none")
         return made[profile]
 
     yield of

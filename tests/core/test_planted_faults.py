@@ -23,10 +23,10 @@ from support.machine import LedgerMachine
 from support.strategies import SAME_EVERY_RUN
 
 # No shrinking: that the machine fails is all that is asked. It stops at the first failure, so that many examples cost
-# nothing; they are many because Hypothesis draws from the constants of all modules that happen to be loaded.
+# nothing.
 HUNT = settings(
     SAME_EVERY_RUN,
-    max_examples=2_000,
+    max_examples=20_000,
     stateful_step_count=40,
     phases=[Phase.generate],
     report_multiple_bugs=False,

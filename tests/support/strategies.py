@@ -13,6 +13,7 @@ from rm.core.types import PoolName, SiteName
 from support.books import card
 
 # The same examples in every run, so that a red build is red again at the desk; no clock, nothing kept on disk.
+# Hypothesis would also draw from the constants of whatever modules are loaded: tests/conftest.py has it not do so.
 SAME_EVERY_RUN = settings(derandomize=True, database=None, deadline=None)
 
 RESERVATIONS = ("r0", "r1", "r2")

@@ -208,10 +208,10 @@ class Resource(ABC):
 
     def __del__(self) -> None:
         if getattr(self, "_state", State.CREATED) in {State.RESERVED, State.RUNNING}:
+            self._device.abandon(self)  # first: a warning may be made an error
             warnings.warn(
                 f"{self} was dropped without an end; use it as a context manager", ResourceWarning, stacklevel=2
             )
-            self._device.abandon(self)
 
     def __str__(self) -> str:
         return type(self).__name__

@@ -117,6 +117,10 @@ def _two_at_once(client: leasehold.Client, workers: dict[str, Worker], stack: Ex
         granted[role] = workers[role].hear()["granted"]
     for worker in workers.values():
         worker.tell("go")
+    for worker in workers.values():
+        _expect(worker.hear()["running"], f"{worker.role} does not run")
+    for worker in workers.values():
+        worker.tell("enough")
     results = {role: worker.hear() for role, worker in workers.items()}
     for role, result in results.items():
         about = granted[role]

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         NotFound,
         NotOwner,
         QuotaExceeded,
+        Reentered,
         Refused,
         StoreFull,
         TimedOut,
@@ -51,7 +52,7 @@ else:
         "client": "Client connect",
         "errors": (
             "Closed DaemonUnavailable Draining Exhausted Gone Held Invalid LeaseholdError LeaseLost NotFound NotOwner "
-            "QuotaExceeded Refused StoreFull TimedOut WindowInUse WrongState"
+            "QuotaExceeded Reentered Refused StoreFull TimedOut WindowInUse WrongState"
         ),
         "lease": "Lease",
         "statistics": "SiteCounts",
@@ -97,6 +98,7 @@ __all__ = [
     "NotOwner",
     "PoolStatus",
     "QuotaExceeded",
+    "Reentered",
     "Refused",
     "ReservationInfo",
     "Run",

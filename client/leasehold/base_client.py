@@ -18,7 +18,7 @@ from leasehold.held_lease import HeldLease
 from leasehold.inherited import inherited_session
 from leasehold.retries import RETRY_S
 from leasehold.session import SessionLink
-from rmapi.v1 import types_pb2
+from rmapi.v1 import session_pb2, types_pb2
 
 _IDLE_TTL_S = 30.0  # three times as long as it takes between two keepalives where no lease needs them sooner
 _LET_GO_MAX = 1_024
@@ -73,20 +73,22 @@ class BaseClient:
         """The windows of a lease that has memory: descriptors by the index of their allotment."""
         if not has_windows(message):
             return {}
+        windows = {window.allotment_index: fd for window, fd in self._fetched(message.id)}
+        with self._lock:
+            if message.id in self._arriving_leases:
+                self._arriving_leases[message.id] = dict(windows)
+        return windows
+
+    def _fetched(self, lease_id: str) -> list[tuple[session_pb2.Window, int]]:
+        """The windows of a lease, each with a descriptor of its own; outlives a daemon that restarts."""
         give_up_at = time.monotonic() + RETRY_S
         while True:
             try:
-                fetched = self._session().fetch_windows(message.id)
+                return self._session().fetch_windows(lease_id)
             except DaemonUnavailable:
                 if time.monotonic() >= give_up_at:
                     raise
                 time.sleep(0.05)
-                continue
-            windows = {window.allotment_index: fd for window, fd in fetched}
-            with self._lock:
-                if message.id in self._arriving_leases:
-                    self._arriving_leases[message.id] = dict(windows)
-            return windows
 
     @contextmanager
     def _arriving(self, message: types_pb2.Lease) -> Iterator[None]:

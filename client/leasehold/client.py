@@ -142,7 +142,7 @@ class Client(BaseClient, ReservationCalls, BatchCalls):
 
     def inheritable_windows(self, lease: Lease) -> list[tuple[int, int]]:
         """The windows of a lease once more: descriptors that stay open in a command this process becomes, and sizes."""
-        fetched = self._session().fetch_windows(lease.id) if lease.windows else []
+        fetched = self._fetched(lease.id) if lease.windows else []
         for _, fd in fetched:
             os.set_inheritable(fd, True)
         return [(fd, window.size_bytes) for window, fd in fetched]

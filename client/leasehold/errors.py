@@ -95,6 +95,10 @@ class DaemonUnavailable(LeaseholdError):
     """No daemon answers."""
 
 
+class Reentered(LeaseholdError):
+    """A signal handler called while its thread was just sending or reading; the daemon was not asked."""
+
+
 class Closed(LeaseholdError):
     """The client, lease or stream was closed before it was used."""
 

@@ -17,7 +17,7 @@ class _Gate:
     """Counts the calls under way. A context manager round each of them."""
 
     def __init__(self) -> None:
-        self._changed = threading.Condition(threading.Lock())
+        self._changed = threading.Condition()
         self._call_count = 0
         self._is_forking = False
         self._is_unusable = False
@@ -53,7 +53,7 @@ class _Gate:
 
     def after_in_child(self) -> None:
         """Begins anew: the threads that made calls are not here."""
-        self._changed = threading.Condition(threading.Lock())
+        self._changed = threading.Condition()
         self._is_unusable = self._is_unusable or self._call_count > 0
         self._call_count = 0
         self._is_forking = False

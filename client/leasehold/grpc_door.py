@@ -24,7 +24,7 @@ class GrpcDoor:
 
     def __init__(self, run_directory: Path) -> None:
         self._run_directory = run_directory
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._channel: grpc.Channel | None = None
         self._stub: pb_grpc.ResourceManagerServiceStub | None = None  # kept: it costs as much as a call
 
@@ -60,7 +60,7 @@ class GrpcDoor:
         if self._channel is not None:
             _graveyard.append(self._channel)
             self._channel, self._stub = None, None
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
 
     def _opened(self) -> pb_grpc.ResourceManagerServiceStub:
         with self._lock:

@@ -81,7 +81,7 @@ class SessionLink:
         self._path = run_directory / SESSION_SOCKET
         self._owner = owner
         self._command = command
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._changed = threading.Condition(self._lock)
         self._closing = False
         self._wake_fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
@@ -152,7 +152,8 @@ class SessionLink:
     def release(self, lease_id: str) -> None:
         """Tells the daemon that a lease which it wants back is let go of. Waits for no answer."""
         frame = pb.ClientFrame(release=rm_pb.ReleaseRequest(lease_id=lease_id))
-        self.wire.send_now(framed(frame))  # a daemon that is gone asks again when it is back
+        if not self.wire.is_entered:
+            self.wire.send_now(framed(frame))  # a daemon that is gone asks again when it is back
 
     def return_windows(self, lease_id: str, windows: Mapping[int, int]) -> None:
         """Hands the daemon windows of a lease that this process had before it became what it is."""
@@ -160,7 +161,16 @@ class SessionLink:
             self.wire.send_descriptors(_returned(lease_id, windows), list(windows.values()))
 
     def close(self) -> None:
-        """Says goodbye: the session ends with its leases, politely. Waits for no daemon that stays away."""
+        """Says goodbye: the session ends with its leases, politely. Waits for no daemon that stays away.
+
+        Where a signal handler came in the middle of a call, a thread says it as soon as that call goes on.
+        """
+        if self.wire.is_entered:
+            threading.Thread(target=self._end, name="leasehold-goodbye").start()
+        else:
+            self._end()
+
+    def _end(self) -> None:
         give_up_at = time.monotonic() + _GOODBYE_S
         while not self._closing and (left_s := give_up_at - time.monotonic()) > 0:
             with self._changed:

@@ -5,6 +5,9 @@ whoever it is for, and when he has his own answer another of those who wait lead
 other. Nobody reads beside a thread that leads, unless it is held up: it sleeps until something comes, and would hear
 only a little later that its answer has been read. An event loop may lead for good. What is no answer is news, and left
 for the session's own thread.
+
+A signal handler may call while its thread waits. In the few microseconds in which that sends or reads, the call is
+refused: it could neither wait for its own thread nor come between.
 """
 
 import socket
@@ -14,9 +17,11 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from select import POLLIN, POLLOUT, poll
+from typing import Any, cast
 
 from google.protobuf.message import DecodeError
 
+from leasehold.errors import Reentered
 from leasehold.frames import Reader, framed
 from leasehold.retries import NotThere, refusal_of
 from rmapi.v1 import session_pb2 as pb
@@ -95,8 +100,8 @@ class Wire:
         self.is_broken = False
         self.was_led = False  # since somebody last looked
         self.is_led_by_loop = False
-        self._lock = threading.Lock()  # guards what is sent, who leads, and who waits
-        self._reading = threading.Lock()
+        self._lock = threading.RLock()  # guards what is sent, who leads, and who waits
+        self._reading = threading.RLock()
         self._reader = Reader(connection)
         self._unsent = bytearray()
         self._last_id = 1_000  # the greeting has lower ones
@@ -118,6 +123,12 @@ class Wire:
         """Whether somebody reads what comes."""
         return self._leader is not None or self.is_led_by_loop
 
+    @property
+    def is_entered(self) -> bool:
+        """Whether this very thread is in the middle of sending or reading: the caller is a signal handler."""
+        sending, reading = cast(Any, self._lock), cast(Any, self._reading)
+        return bool(sending._is_owned() or reading._is_owned())  # as threading.Condition asks of an RLock
+
     # Asking.
 
     def ask(self, frame: pb.ClientFrame, timeout_s: float, answer: Answer | None = None) -> Answer:
@@ -125,6 +136,7 @@ class Wire:
 
         Raises:
             NotThere: the connection broke, or there was no answer in time.
+            Reentered: as ``begin`` says.
         """
         give_up_at = time.monotonic() + timeout_s
         answer = answer or Answer()
@@ -140,7 +152,10 @@ class Wire:
 
         Raises:
             NotThere: the connection is broken.
+            Reentered: a signal handler asks, and its thread is in the middle of sending or reading.
         """
+        if self.is_entered:
+            raise Reentered("a signal handler called in the middle of another call of its thread; let it set a flag")
         with self._lock:
             if self.is_broken:
                 raise NotThere("the connection to the daemon is broken")

@@ -87,5 +87,12 @@ class Backend(Protocol):
         Where it answers other than QUIET, ``on_quiet`` is called, once and from any thread, when that is so.
         """
 
+    def is_out_of_reach(self, lease_id: LeaseId) -> bool:
+        """Whether somebody still uses what a fence answered OUT_OF_REACH for. From any thread; it may take a while.
+
+        Raises:
+            OSError: that cannot be told now.
+        """
+
     def close(self) -> None:
         """Ends, and lets go of everything. Clients keep what they have: a daemon that starts later adopts it."""

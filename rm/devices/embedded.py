@@ -157,12 +157,16 @@ class EmbeddedBackend:
         missing = (ANY_WINDOW,) if ANY_WINDOW in lease.windows else known.missing
         if missing:
             self._take_back(known.here)
-            self._inheritors.watch(lease.holder.pid, missing, on_quiet)
+            self._inheritors.watch(lease.id, lease.holder.pid, missing, on_quiet)
             return Fence.OUT_OF_REACH
         if is_holder_dead:  # nobody waits for the kernel: the next holder has a file of its own
             self._take_back(known.here)
             return Fence.QUIET
         return Fence.SOON if self._take_back(known.here, on_quiet) else Fence.QUIET
+
+    def is_out_of_reach(self, lease_id: LeaseId) -> bool:
+        """Looks at every process of the host; see ``Backend.is_out_of_reach``."""
+        return self._inheritors.are_in_use(lease_id)
 
     def close(self) -> None:
         """Lets every window go; clients that map one keep it until they end."""

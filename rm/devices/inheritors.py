@@ -15,6 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from rm.core.lease import ANY_WINDOW, WindowMark
+from rm.core.types import LeaseId
 
 NAME_PREFIX = "/memfd:leasehold-"
 _PERIOD_S = 0.25
@@ -26,6 +27,7 @@ _File = tuple[int, int]  # device and inode
 class _Watched:
     """Windows of one lease, and whom to tell when nobody has them."""
 
+    lease_id: LeaseId
     holder_pid: int
     marks: tuple[WindowMark, ...]
     on_quiet: Callable[[], None]
@@ -40,14 +42,27 @@ class Inheritors:
         self._is_closed = False
         self._thread: threading.Thread | None = None
 
-    def watch(self, holder_pid: int, marks: tuple[WindowMark, ...], on_quiet: Callable[[], None]) -> None:
-        """Calls ``on_quiet`` from a thread of its own once no process has any of ``marks``."""
+    def watch(
+        self, lease_id: LeaseId, holder_pid: int, marks: tuple[WindowMark, ...], on_quiet: Callable[[], None]
+    ) -> None:
+        """Calls ``on_quiet`` from a thread of its own once no process has any of ``marks``, windows of a lease."""
         with self._changed:
-            self._watched.append(_Watched(holder_pid, marks, on_quiet))
+            self._watched.append(_Watched(lease_id, holder_pid, marks, on_quiet))
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="inheritors", daemon=True)
                 self._thread.start()
             self._changed.notify()
+
+    def are_in_use(self, lease_id: LeaseId) -> bool:
+        """Looks now whether a process has windows of a lease that are watched; takes as long as there are processes.
+
+        Raises:
+            OSError: the host has no descriptor left to look with.
+        """
+        with self._changed:
+            watched = [one for one in self._watched if one.lease_id == lease_id]
+        files, hidden = _files_in_use()
+        return any(_has_any(one.holder_pid, one.marks, files, hidden) for one in watched)
 
     def close(self) -> None:
         """Watches no longer."""

@@ -3,6 +3,7 @@
 import asyncio
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 
@@ -27,7 +28,7 @@ GRPC_SOCKET = "rm.sock"
 SESSION_SOCKET = "session.sock"
 UNIX_PATH_BYTES_MAX = 107  # sun_path of the kernel, less the closing zero
 STOP_GRACE_S = 2.0
-KILL_DELAY_S = 1.0  # long enough for a look at every process of the host
+LOOK_PERIOD_S = 0.25
 _log = structlog.get_logger(__name__)
 
 # The defaults drop bursts of over 1,000 calls, notice a peer that hangs after 60 s whatever the keepalive says, cut off
@@ -76,6 +77,7 @@ class Server:
         self._health = health.aio.HealthServicer()
         self._timer = Timer(engine)
         self._grpc: grpc.aio.Server | None = None
+        self._killing: set[asyncio.Task[None]] = set()
 
     async def start(self, run_directory: Path, *, socket_mode: int = 0o666, group_id: int = -1) -> None:
         """Takes up the leases of before, then listens in ``run_directory``, which is locked: what lies there is stale.
@@ -116,6 +118,8 @@ class Server:
         self._engine.log.close()
         await self._health.enter_graceful_shutdown()
         await self._timer.stop()
+        for killing in self._killing:
+            killing.cancel()
         if self._grpc is not None:
             await self._grpc.stop(STOP_GRACE_S)
         self._session_socket.close()
@@ -129,12 +133,19 @@ class Server:
             self._engine.end_session(session.id, "process died", is_violent=True)
 
     def _on_out_of_reach(self, lease: Lease) -> None:
-        """Kills the holder of windows that cannot be fenced, unless it turns out that it has none of them any more."""
         _log.warning("a lease cannot be fenced", lease=lease.id, pid=lease.holder.pid, kills=self._kills_to_fence)
         if self._kills_to_fence:
-            asyncio.get_running_loop().call_later(KILL_DELAY_S, self._kill_holder, lease)
+            killing = asyncio.get_running_loop().create_task(self._kill_holder(lease), name=f"kill for {lease.id}")
+            self._killing.add(killing)
+            killing.add_done_callback(self._killing.discard)
 
-    def _kill_holder(self, lease: Lease) -> None:
-        session = self._sessions.get(lease.session)
-        if session is not None and lease.id in self._engine.ledger.quarantine:
-            session.kill()
+    async def _kill_holder(self, lease: Lease) -> None:
+        """Kills the holder of windows that cannot be fenced, unless it turns out that it has none of them any more."""
+        while lease.id in self._engine.ledger.quarantine:
+            with suppress(OSError):
+                if await asyncio.to_thread(self._engine.backend.is_out_of_reach, lease.id):
+                    session = self._sessions.get(lease.session)
+                    if session is not None:
+                        session.kill()
+                return
+            await asyncio.sleep(LOOK_PERIOD_S)  # it could not be told, and is looked again

@@ -85,7 +85,7 @@ def test_a_cancelled_wait_is_withdrawn_and_others_go_on(daemon, client):
 def test_a_thousand_waits_on_one_client(daemon, client):
     async def story(aio):
         async def once():
-            async with await aio.acquire(leasehold.Ids("streams", [0]), wait=60) as lease:
+            async with await aio.acquire(leasehold.Ids("streams", [0]), wait=110) as lease:
                 return lease.token
 
         async with await aio.acquire(leasehold.Ids("streams", [0])):

@@ -129,7 +129,7 @@ def test_a_lease_without_a_clock_and_one_with_its_own(client):
 
 
 def test_the_library_renews_in_time(client):
-    with client.acquire(streams=1, ttl=1) as lease:
+    with client.acquire(streams=1, ttl=2) as lease:
         time.sleep(2.5)  # longer than the ttl, which is what is tested
         assert lease.valid
         assert [one.id for one in client.leases()] == [lease.id]

@@ -145,10 +145,10 @@ def owner():
 
 
 @pytest.fixture
-def link_to(monkeypatch, owner):
+def link_to(monkeypatch, owner, server):
     monkeypatch.setattr("leasehold.session.CALL_S", 0.2)  # nobody answers the goodbye
     monkeypatch.setattr("leasehold.session._GOODBYE_S", 0.2)
-    monkeypatch.setattr("leasehold.server.HANDSHAKE_S", 1.0)
+    monkeypatch.setattr("leasehold.server.HANDSHAKE_S", float(DEADLINE_S))
     links = []
 
     def make(server):
@@ -158,6 +158,8 @@ def link_to(monkeypatch, owner):
     yield make
     for link in links:
         if link._thread.is_alive():
+            for _ in range(100):  # whoever connects anew meanwhile is hung up on at once
+                server.script.put(None)
             link.close()
 
 
@@ -287,13 +289,13 @@ def test_a_lease_that_comes_while_others_are_looked_up_is_renewed_in_time(server
     def look_up():
         monkeypatch.setattr(owner, "_leases_to_renew", lambda: (("L1",), 30.0))
         link.renew_within(1.0)  # as another thread would
-        return (), 30.0
+        return (), 3_000.0
 
     assert next_keepalive() == []
     monkeypatch.setattr(owner, "_leases_to_renew", look_up)
     link.renew_within(0.0)
     assert next_keepalive() == []
-    monkeypatch.setattr(f"{__name__}.DEADLINE_S", 5)  # the next would be due in eight seconds if that was not heard
+    # The next would be due in a quarter of an hour if that was not heard.
     assert next_keepalive() == ["L1"]
 
 
@@ -379,7 +381,8 @@ def test_news_of_a_lease_are_passed_on(server, link_to, owner, frame, told):
     connection.close()
 
 
-def test_a_goodbye_that_is_answered_is_the_last_word(server, link_to):
+def test_a_goodbye_that_is_answered_is_the_last_word(server, link_to, monkeypatch):
+    monkeypatch.setattr("leasehold.session._GOODBYE_S", float(DEADLINE_S))
     server.script.put(opened("S1"))
     link = link_to(server)
     connection = server.connections.get(timeout=DEADLINE_S)

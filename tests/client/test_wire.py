@@ -91,7 +91,7 @@ def test_an_answer_is_not_taken_from_beside_a_thread_that_sleeps_until_it_comes(
             woken_by.append(readable.poll(timeout_ms))
 
     monkeypatch.setattr(wire, "_readable", Slow())
-    asked = in_thread(lambda: ask(wire, 1, timeout_s=1))
+    asked = in_thread(lambda: ask(wire, 1))
     peer.answer(peer.heard())
     about_to_sleep.wait(DEADLINE_S)
     wire.read_unless_led()
@@ -128,7 +128,7 @@ def test_who_is_about_to_lead_sees_that_his_answer_was_read_meanwhile(ends, monk
         def is_done(self, value: bool) -> None:
             self._is_done = value
 
-    assert wire.ask(asking(1), 3, Robbed()).told().get_lease.revision == 1
+    assert wire.ask(asking(1), DEADLINE_S, Robbed()).told().get_lease.revision == 1
 
 
 @pytest.mark.parametrize("comes_while_reading", [True, False])
@@ -147,7 +147,7 @@ def test_who_asks_while_the_session_s_thread_reads_is_handed_his_answer_or_the_l
     monkeypatch.setattr(wire._reader, "read", slow_read)
     read = in_thread(wire.read_unless_led)
     reading.wait(DEADLINE_S)
-    asked = in_thread(lambda: ask(wire, 1, timeout_s=3))
+    asked = in_thread(lambda: ask(wire, 1))
     frame = peer.heard()
     if comes_while_reading:
         peer.answer(frame)

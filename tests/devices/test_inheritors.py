@@ -88,7 +88,7 @@ def test_it_is_told_once_when_the_last_process_that_has_a_window_ends(watcher, w
 
     monkeypatch.setattr(inheritors, "_files_in_use", counted)
     with Keeper(way, window.fd) as keeper:
-        watcher.watch(keeper.first_pid, (window.mark,), lambda: told.put("quiet"))
+        watcher.watch("L1", keeper.first_pid, (window.mark,), lambda: told.put("quiet"))
         assert [looked.get(timeout=DEADLINE_S) for _ in range(3)] == [True] * 3
         assert told.empty()
     assert told.get(timeout=DEADLINE_S) == "quiet"
@@ -100,8 +100,8 @@ def test_what_nobody_has_is_told_at_once_and_others_go_on_being_watched(watcher,
     told = queue.SimpleQueue()
     gone = WindowMark(0, 1, window.mark.device, window.mark.inode + 1_000_000)
     with Keeper("opens", window.fd) as keeper:
-        watcher.watch(keeper.pid, (window.mark,), lambda: told.put("kept"))
-        watcher.watch(NOBODY, (gone,), lambda: told.put("gone"))
+        watcher.watch("L1", keeper.pid, (window.mark,), lambda: told.put("kept"))
+        watcher.watch("L2", NOBODY, (gone,), lambda: told.put("gone"))
         assert told.get(timeout=DEADLINE_S) == "gone"
         assert told.empty()
     assert told.get(timeout=DEADLINE_S) == "kept"
@@ -113,7 +113,7 @@ def test_a_lease_is_quiet_with_the_last_of_its_windows(watcher, window) -> None:
     (other,) = backend.windows("L2")
     with Keeper("maps", other.fd) as last:
         with Keeper("maps", window.fd):
-            watcher.watch(last.pid, (window.mark, other.mark), lambda: told.put("quiet"))
+            watcher.watch("L1", last.pid, (window.mark, other.mark), lambda: told.put("quiet"))
         assert are_in_use((window.mark, other.mark))
         assert told.empty()
     assert told.get(timeout=DEADLINE_S) == "quiet"
@@ -180,7 +180,7 @@ def test_a_window_that_was_truncated_is_not_in_use_though_a_process_has_it(watch
         assert are_in_use((window.mark,))
         os.ftruncate(window.fd, 0)
         assert not are_in_use((window.mark,))
-        watcher.watch(keeper.pid, (window.mark,), lambda: told.put("quiet"))
+        watcher.watch("L1", keeper.pid, (window.mark,), lambda: told.put("quiet"))
         assert told.get(timeout=DEADLINE_S) == "quiet"
 
 
@@ -196,7 +196,7 @@ def test_a_look_that_fails_is_taken_again_and_what_is_quiet_is_told(watcher, win
         return look()
 
     monkeypatch.setattr(inheritors, "_files_in_use", fails_once)
-    watcher.watch(NOBODY, (window.mark,), lambda: told.put("quiet"))
+    watcher.watch("L1", NOBODY, (window.mark,), lambda: told.put("quiet"))
     assert told.get(timeout=DEADLINE_S) == "quiet"
     assert len(looks) == 2
     assert watcher._thread.is_alive()
@@ -205,7 +205,7 @@ def test_a_look_that_fails_is_taken_again_and_what_is_quiet_is_told(watcher, win
 def test_closing_ends_the_watching_though_a_window_is_in_use(window) -> None:
     watcher = Inheritors()
     with Keeper("opens", window.fd) as keeper:
-        watcher.watch(keeper.pid, (window.mark,), lambda: pytest.fail("it was told after the end"))
+        watcher.watch("L1", keeper.pid, (window.mark,), lambda: pytest.fail("it was told after the end"))
         watcher.close()
         assert not watcher._thread.is_alive()
     Inheritors().close()

@@ -23,11 +23,11 @@ def test_a_daemon_stopped_for_three_ttls_takes_no_lease_from_a_live_client(own_d
     """The bar of the pause guard: 20 of 20 were lost without it."""
     holders = [puppets(own_daemon) for _ in range(4)]
     for holder in holders:
-        holder("leases = [hold(streams=1, ttl=1) for _ in range(5)]")
+        holder("leases = [hold(streams=1, ttl=2) for _ in range(5)]")
     own_daemon.process.send_signal(signal.SIGSTOP)
-    time.sleep(3)  # three times the ttl: what is tested
+    time.sleep(6)  # three times the ttl: what is tested
     own_daemon.process.send_signal(signal.SIGCONT)
-    time.sleep(1.5)  # long enough for a tick and a missed keepalive
+    time.sleep(2.5)  # long enough for a tick and a missed keepalive
 
     with own_daemon.connect() as client:
         assert sorted(lease.pid for lease in client.leases()) == sorted(5 * [holder.pid for holder in holders])
@@ -60,7 +60,8 @@ def test_units_of_stopped_holders_are_given_on_once_they_are_fenced_and_each_lea
             holder.go_on()
         assert [holder.fault() for holder in holders] == ["LeaseLost"] * len(holders)
         for holder in holders:
-            until(lambda holder=holder: holder("lost") == ["keepalive missed"])
+            until(lambda holder=holder: holder("lost"))
+            assert holder("lost[0]") in {"keepalive missed", "its memory was taken back"}  # whichever it saw first
             assert holder("lease.valid") is False
             holder.kill()
         assert lease.valid

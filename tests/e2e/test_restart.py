@@ -13,7 +13,7 @@ import pytest
 import leasehold
 from rmapi.v1 import resource_manager_pb2 as pb
 from support.busy import BusyClients
-from support.daemon import END_S, RMCTL, is_all_free
+from support.daemon import END_S, RMCTL, has_become, is_all_free
 from support.waiting import in_thread, until
 
 EXIT_CARDS_DIFFER = 78
@@ -39,6 +39,7 @@ def chance():
     return random.Random(seed)
 
 
+@pytest.mark.timeout(600)
 def test_twelve_kills_lose_no_answered_grant_and_double_none(hurt, chance, record_property):
     """A kill comes after a random number of leases, so also while everybody is still coming back."""
     daemon = hurt(card_memory="24MiB")
@@ -75,7 +76,7 @@ def kill_twelve_times(daemon, client, chance, record_property) -> list[int]:
 
 def test_sigterm_and_a_new_start_keep_every_lease(restarted):
     with restarted.connect() as client:
-        lease = client.acquire(memory="8MiB", cores=1, streams=2, ttl=1, label="kept")
+        lease = client.acquire(memory="8MiB", cores=1, streams=2, label="kept")
         lease.memory[:5] = b"hello"
         (before,) = client.leases()
         for _ in range(2):
@@ -159,7 +160,7 @@ def test_a_lease_of_a_command_that_never_speaks_survives_and_ends_with_its_proce
     environment = os.environ | {"LEASEHOLD_ADDRESS": str(restarted.run_directory)}
     wanted = ["run", "--memory", "1MiB", "--streams", "2", "--", "sleep", "1000"]
     with restarted.connect() as client, subprocess.Popen([*RMCTL, *wanted], env=environment) as command:
-        until(lambda: [lease.command for lease in client.leases()] == ["sleep 1000"])
+        until(lambda: has_become(command, "sleep"))
         (before,) = client.leases()
         restarted.restart()
         (after,) = client.leases()

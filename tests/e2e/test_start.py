@@ -55,7 +55,7 @@ def damage(daemon) -> None:
 def test_a_second_daemon_is_told_so_and_the_leases_of_the_first_stand(hurt, puppets):
     daemon = hurt()
     holder = puppets(daemon)
-    holder("lease = hold(memory='1MiB', ttl=1); lease.memory[:5] = b'hello'")
+    holder("lease = hold(memory='1MiB'); lease.memory[:5] = b'hello'")
     before = content(daemon)
     for _ in range(2):
         second = daemon.refuse()

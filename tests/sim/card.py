@@ -158,6 +158,9 @@ class SimBackend:
         self.pending[lease.id] = on_quiet
         return Fence.SOON
 
+    def is_out_of_reach(self, lease_id: LeaseId) -> bool:
+        return lease_id in self._out_of_reach and lease_id in self.hardware.uses
+
     def close(self) -> None:
         """Has nothing to let go of."""
 

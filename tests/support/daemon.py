@@ -70,6 +70,11 @@ def python(source: str, *arguments: str, **options) -> subprocess.Popen[str]:
     return subprocess.Popen([sys.executable, "-c", source, *arguments], text=True, **pipes)
 
 
+def has_become(command: subprocess.Popen[bytes], name: str) -> bool:
+    """Whether ``rmctl run`` has fetched the windows of its lease and become the command."""
+    return Path(f"/proc/{command.pid}/comm").read_text() == f"{name}\n"
+
+
 def is_all_free(client: leasehold.Client) -> bool:
     """Whether every bit of every pool is free, and the books agree."""
     pools = [pool for card in client.cards() for pool in card.pools]

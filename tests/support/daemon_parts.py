@@ -106,6 +106,9 @@ class FakeBackend:
             self.on_quiet[lease.id] = on_quiet
         return self.fence_answer
 
+    def is_out_of_reach(self, lease_id: LeaseId) -> bool:
+        return lease_id in self.on_quiet
+
     def close(self) -> None:
         self.is_closed = True
 

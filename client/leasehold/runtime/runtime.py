@@ -63,19 +63,16 @@ class Runtime:
         with self._connecting:
             if self._client is None:
                 try:
-                    self._client = self._given_client or cast(CardClient, leasehold.connect())
-                    self._inherited = _inherited_lease(self._client)
-                    cards = self._client.cards()
+                    client = self._given_client or cast(CardClient, leasehold.connect())
+                    inherited, cards = _inherited_lease(client), client.cards()
                 except DaemonUnavailable as fault:
-                    self._client = None
                     raise Fault(Code.OPEN, str(fault)) from fault
-                self._pid = os.getpid()
                 devices = [Device(self, index, card) for index, card in enumerate(cards)]
-                if (
-                    lease := self._inherited
-                ) is not None:  # a program that takes the first takes what it has a lease of
-                    devices.sort(key=lambda device: device.card.id != lease.card)
+                if inherited is not None:  # a program that takes the first takes what it has a lease of
+                    devices.sort(key=lambda device: device.card.id != inherited.card)
                 self._devices = {device.id: device for device in devices}
+                self._inherited, self._pid = inherited, os.getpid()
+                self._client = client  # last: other threads take all the rest to be there with it
             return self._client
 
     def check_process(self) -> None:

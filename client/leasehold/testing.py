@@ -17,20 +17,18 @@ is first come first served only among this client's threads, and nothing outlive
 import os
 import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from leasehold import calls
-from leasehold.aie.array import ArrayShape, PoolShape
-from leasehold.artifacts.reservable import manifest_of
-from leasehold.card import Card, LeaseInfo, ReservationInfo, card_from, lease_info_from, reservation_info_from
+from leasehold.card import Card, LeaseInfo, card_from, lease_info_from
 from leasehold.claims import Claim, Site, site_text
 from leasehold.errors import Invalid, LeaseholdError, Refused, TimedOut, refused
 from leasehold.held_lease import HeldLease
 from leasehold.lease import Lease
 from leasehold.quantity import parse_size
-from leasehold.statistics import SiteCounts, count_sites
+from leasehold.reservations import ReservationCalls
 from rm.core.card import Card as LedgerCard
 from rm.core.claims import Asker, Wish
 from rm.core.errors import NotNow, Refusal
@@ -44,13 +42,14 @@ from rm.devices.embedded import EmbeddedBackend
 from rm.devices.profiles import load_profile
 from rm.service import convert
 from rm.service.requests import reserve_wish
+from rmapi.v1 import resource_manager_pb2 as pb
 from rmapi.v1 import types_pb2
 
 _SESSION = SessionId("fake")
 _NEVER_ASKED_AGAIN = Request(_SESSION, 0, b"")
 
 
-class FakeClient:
+class FakeClient(ReservationCalls):
     """A client whose daemon is a ledger in this process. The same names as ``leasehold.Client``."""
 
     def __init__(
@@ -107,9 +106,7 @@ class FakeClient:
         all_counts = {"cores": cores, "streams": streams, **counts}
         reserved_pools: list[str] = []
         if calls.is_whole(reservation, claims, memory, all_counts):
-            with self._changed:
-                found = [self._reservation_message(one.name) for one in self.reservations(reservation)]
-                reserved_pools = calls.whole_pools(found, reservation, card)
+            reserved_pools = calls.whole_pools(self.reservation_messages(reservation), reservation, card)
         request = calls.acquire_request(
             1,
             claims,
@@ -130,126 +127,31 @@ class FakeClient:
             wish = self._wish(request.claims, card, label)
             while True:
                 try:
-                    return self._grant(wish)
+                    with _refusals_told(but_not=NotNow if wait_s else ()):
+                        return self._grant(wish)
                 except NotNow as refusal:
                     left_s = give_up_at - time.monotonic()
-                    if not wait_s:
-                        raise _told(refusal) from refusal
                     if left_s <= 0 or not self._changed.wait(left_s):
                         raise TimedOut(f"waited long enough: {refusal}", facts=refusal.facts) from refusal
-                except Refusal as refusal:
-                    raise _told(refusal) from refusal
 
     def cards(self) -> list[Card]:
         """The cards, with the state of their pools."""
-        with self._changed:
-            return [
-                card_from(
-                    convert.card_to(
-                        card, [convert.pool_to(pool, waiter_count=0, used_bytes=0) for pool in card.pools.values()]
-                    )
-                )
-                for card in self._ledger.cards.values()
-            ]
+        return [card_from(card) for card in self._read("ListCards", pb.ListCardsRequest()).cards]
 
     def bitmap(self, pool: str, card: str | None = None) -> types_pb2.PoolBitmap:
         """The bits of a pool, as their message; see ``leasehold.Client.bitmap``."""
-        with self._changed:
-            here = self._ledger.cards.get(CardId(card or next(iter(self._ledger.cards))))
-            found = here.pools.get(PoolName(pool)) if here is not None else None
-            if here is None or found is None:
-                raise Invalid(f"there is no pool {pool!r} on card {card or 'any'}", facts={"pool": pool})
-            return convert.bitmap_to(here, found, convert.pool_to(found, waiter_count=0, used_bytes=0))
+        response: pb.GetBitmapResponse = self._read("GetBitmap", pb.GetBitmapRequest(pool=pool, card=card or ""))
+        return response.bitmap
 
     def leases(self, pool: str = "") -> list[LeaseInfo]:
         """All live leases, oldest first; only those with units of ``pool`` where it is given."""
+        return [lease_info_from(message) for message in self.lease_messages(pool)]
+
+    def lease_messages(self, pool: str = "") -> Iterator[types_pb2.Lease]:
+        """The same as their messages."""
         with self._changed:
             found = [lease for lease in self._ledger.leases.values() if not pool or pool in lease.pools]
-            return [lease_info_from(convert.lease_to(lease, self._ledger.cards[lease.card])) for lease in found]
-
-    def reserve(
-        self,
-        artifact: str | os.PathLike[str],
-        *,
-        name: str | None = None,
-        card: str | None = None,
-        shared: bool = False,
-        replace: bool = False,
-    ) -> ReservationInfo:
-        """Sets aside what a file says; see ``leasehold.Client.reserve``."""
-        manifest = manifest_of(Path(artifact))
-        shape = None
-        if manifest.resources:
-            pools = self._card(card).spec.pools
-            shape = ArrayShape.of(PoolShape(one.name, one.unit_count, one.sites, one.site_unit_counts) for one in pools)
-        return self.reserve_claims(
-            name or manifest.name,
-            *manifest.claims(shape),
-            content_hash=manifest.content_hash,
-            card=card,
-            profile=manifest.profile,
-            shared=shared,
-            replace=replace,
-        )
-
-    def reserve_claims(
-        self,
-        name: str,
-        *claims: Claim,
-        memory: str | int | None = None,
-        content_hash: str = "",
-        card: str | None = None,
-        profile: str = "",
-        shared: bool = False,
-        replace: bool = False,
-        **counts: float | None,
-    ) -> ReservationInfo:
-        """Sets units aside under ``name``; see ``leasehold.Client.reserve_claims``."""
-        request = calls.reserve_request(
-            name,
-            claims,
-            memory=memory,
-            counts=counts,
-            content_hash=content_hash,
-            card=card,
-            profile=profile,
-            shared=shared,
-            replace=replace,
-        )
-        with self._changed:
-            try:
-                event = self._ledger.decide_reserve_claims(reserve_wish(request, self._asker))
-            except Refusal as refusal:
-                raise _told(refusal) from refusal
-            if not isinstance(event, Reservation):
-                self._apply(event)
-            return reservation_info_from(self._reservation_message(event.spec.name))
-
-    def unreserve(self, name: str) -> None:
-        """Takes a reservation away; its units go to the pool."""
-        with self._changed:
-            try:
-                self._apply(self._ledger.decide_unreserve(name, self._asker))
-            except Refusal as refusal:
-                raise _told(refusal) from refusal
-
-    def reservations(self, key: str = "") -> list[ReservationInfo]:
-        """The reservations of a name or content hash, or all, in the order of their names."""
-        with self._changed:
-            found = [self._reservation_message(name) for name in sorted(self._ledger.reservations)]
-            return [reservation_info_from(one) for one in found if not key or key in {one.name, one.content_hash}]
-
-    def statistics(self, pool: str, card: str | None = None) -> list[SiteCounts]:
-        """How much of a pool is free, held and reserved at each of its sites; see ``leasehold.Client.statistics``."""
-        with self._changed:
-            found = self._card(card)
-            if PoolName(pool) not in found.pools:
-                raise Invalid(f"card {found.id} has no pool {pool!r}; it has {', '.join(found.pools)}")
-            state = found.pools[PoolName(pool)]
-            bitmap = convert.bitmap_to(found, state, convert.pool_to(state, waiter_count=0, used_bytes=0))
-            leases = [self._message(lease_id) for lease_id in self._ledger.leases]
-            reserved = [self._reservation_message(name, with_units=True) for name in self._ledger.reservations]
-            return count_sites(bitmap, leases, reserved)
+            yield from [self._message(lease.id) for lease in found]
 
     def check(self) -> list[str]:
         """Compares the bitmaps with the leases; one sentence a difference."""
@@ -309,14 +211,11 @@ class FakeClient:
     ) -> None:
         wanted = convert.claims_from(calls.extend_request(1, lease.id, claims, memory, counts).claims)
         lease_id = LeaseId(lease.id)
-        with self._changed:
-            try:
-                event = self._ledger.decide_extend(lease_id, wanted, self._asker, _NEVER_ASKED_AGAIN)
-                assert isinstance(event, Extended)
-                first_index = len(lease.allotments)
-                self._backend.prepare(lease_id, CardId(lease.card), event.allotments, first_index=first_index)
-            except Refusal as refusal:
-                raise _told(refusal) from refusal
+        with self._changed, _refusals_told():
+            event = self._ledger.decide_extend(lease_id, wanted, self._asker, _NEVER_ASKED_AGAIN)
+            assert isinstance(event, Extended)
+            first_index = len(lease.allotments)
+            self._backend.prepare(lease_id, CardId(lease.card), event.allotments, first_index=first_index)
             self._apply(event)
             cpus = self._ledger.cards[CardId(lease.card)].spec.core_cpus
             lease._grow(self._message(lease_id), self._windows(lease_id), cpus)
@@ -326,13 +225,10 @@ class FakeClient:
     ) -> types_pb2.Lease:
         sites = tuple(SiteName(site_text(site)) for site in at)
         lease_id = LeaseId(lease.id)
-        with self._changed:
-            try:
-                event = self._ledger.decide_give_back(
-                    lease_id, self._asker, _NEVER_ASKED_AGAIN, pool=PoolName(pool), ids=ids, at=sites, to_pool=to_pool
-                )
-            except Refusal as refusal:
-                raise _told(refusal) from refusal
+        with self._changed, _refusals_told():
+            event = self._ledger.decide_give_back(
+                lease_id, self._asker, _NEVER_ASKED_AGAIN, pool=PoolName(pool), ids=ids, at=sites, to_pool=to_pool
+            )
             if isinstance(event, UnitsReturned):
                 for index, lost in enumerate(event.lost):
                     if lost.sites and pool == "memory":
@@ -344,13 +240,49 @@ class FakeClient:
                 self._backend.end(lease_id)
             return types_pb2.Lease(id=lease_id)
 
+    # What is asked of the daemon.
+
+    def _read(self, method: str, request: Any) -> Any:  # noqa: ANN401 - one of many messages
+        with self._changed, _refusals_told():
+            match request:
+                case pb.ListCardsRequest():
+                    return pb.ListCardsResponse(cards=[_card_to(card) for card in self._ledger.cards.values()])
+                case pb.GetBitmapRequest():
+                    card = self._card(request.card)
+                    pool = card.pools.get(PoolName(request.pool))
+                    if pool is None:
+                        raise Invalid(f"card {card.id} has no pool {request.pool!r}; it has {', '.join(card.pools)}")
+                    bitmap = convert.bitmap_to(card, pool, convert.pool_to(pool, waiter_count=0, used_bytes=0))
+                    return pb.GetBitmapResponse(bitmap=bitmap, revision=self._ledger.revision)
+                case pb.ListReservationsRequest():
+                    kept = sorted(self._ledger.reservations.values(), key=lambda one: one.spec.name)
+                    wanted = [one for one in kept if request.key in {"", one.spec.name, one.spec.content_hash}]
+                    return pb.ListReservationsResponse(
+                        reservations=[self._reservation_to(one, with_units=request.with_units) for one in wanted]
+                    )
+        raise AssertionError(f"nobody asks {method} of a card of its own")
+
+    def _call(self, method: str, request: Any) -> Any:  # noqa: ANN401
+        with self._changed, _refusals_told():
+            match request:
+                case pb.ReserveRequest():
+                    event = self._ledger.decide_reserve_claims(reserve_wish(request, self._asker))
+                    if not isinstance(event, Reservation):
+                        self._apply(event)
+                    kept = self._ledger.reservations[event.spec.name]
+                    return pb.ReserveResponse(reservation=self._reservation_to(kept, with_units=False))
+                case pb.UnreserveRequest():
+                    return self._apply(self._ledger.decide_unreserve(request.name, self._asker))
+                case pb.GateSitesRequest():
+                    card = self._card(request.card)
+                    return self._apply(self._ledger.decide_gate(card.id, [SiteName(site) for site in request.sites]))
+        raise AssertionError(f"nobody asks {method} of a card of its own")
+
     # The ledger.
 
     def _wish(self, claims: Sequence[object], card: str | None, label: str) -> Wish:
-        try:
+        with _refusals_told():
             found = convert.claims_from(claims)  # type: ignore[arg-type]  # a repeated field is a sequence
-        except Refusal as refusal:
-            raise _told(refusal) from refusal
         return Wish(self._asker, found, card=CardId(card) if card else None, label=label)
 
     def _grant(self, wish: Wish) -> Lease:
@@ -368,15 +300,11 @@ class FakeClient:
         self._ledger.apply(event)
         self._changed.notify_all()
 
-    def _card(self, card_id: str | None) -> LedgerCard:
-        try:
-            return self._ledger.card_of(CardId(card_id)) if card_id else next(iter(self._ledger.cards.values()))
-        except Refusal as refusal:
-            raise _told(refusal) from refusal
-
-    def _reservation_message(self, name: str, *, with_units: bool = False) -> types_pb2.Reservation:
-        kept = self._ledger.reservations[name]
+    def _reservation_to(self, kept: Reservation, *, with_units: bool) -> types_pb2.Reservation:
         return convert.reservation_to(kept, self._ledger.cards[kept.spec.card], with_units=with_units)
+
+    def _card(self, card_id: str) -> LedgerCard:
+        return self._ledger.card_of(CardId(card_id)) if card_id else next(iter(self._ledger.cards.values()))
 
     def _message(self, lease_id: LeaseId) -> types_pb2.Lease:
         lease = self._ledger.leases[lease_id]
@@ -386,5 +314,17 @@ class FakeClient:
         return {window.mark.allotment_index: os.dup(window.fd) for window in self._backend.windows(lease_id)}
 
 
-def _told(refusal: Refusal) -> Refused:
-    return refused(refusal.reason, str(refusal), refusal.facts)
+@contextmanager
+def _refusals_told(*, but_not: type[Refusal] | tuple[()] = ()) -> Iterator[None]:
+    """Raises the ledger's refusals as a client has them."""
+    try:
+        yield
+    except but_not:
+        raise
+    except Refusal as refusal:
+        raise refused(refusal.reason, str(refusal), refusal.facts) from refusal
+
+
+def _card_to(card: LedgerCard) -> types_pb2.Card:
+    pools = [convert.pool_to(pool, waiter_count=0, used_bytes=0) for pool in card.pools.values()]
+    return convert.card_to(card, pools)

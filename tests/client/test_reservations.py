@@ -266,6 +266,20 @@ def test_statistics_count_each_site_and_say_whose(any_client, design):
 # Over a restart.
 
 
+@pytest.mark.parametrize("any_client", ["blocking", "fake"], indirect=True)
+def test_clocks_and_dumps_are_those_of_an_array_here_or_of_a_daemon(any_client):
+    any_client.gate([(1, 1)])
+    with pytest.raises(leasehold.Refused, match="1,1,core"):
+        any_client.acquire(Units("perfcnt", 1, at=TILES))
+    any_client.ungate()
+    manager = Manager(SHAPE)
+    manager.request("perfcnt", TILES)
+    with any_client.acquire(Units("perfcnt", 1, at=TILES)):
+        with pytest.raises(leasehold.Held, match="held"):
+            any_client.gate([(1, 1)])
+        assert any_client.dump() == manager.dump()
+
+
 @pytest.mark.parametrize("is_awaited", [False, True])
 def test_a_reserve_that_outlives_the_daemon_is_one_reservation(design, loop, is_awaited):
     daemon = Daemon("--profile", SHAPE)

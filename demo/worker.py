@@ -18,7 +18,7 @@ from typing import Any
 import leasehold
 from demo import models
 
-ANSWER_COUNT = 40  # inferences that are timed
+ANSWER_COUNT = 40  # inferences that are timed, at least
 TEXTS = ("lease 4711 ok", "two cores busy")
 PATTERN = 0x5A
 

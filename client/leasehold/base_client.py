@@ -12,6 +12,7 @@ from typing import NoReturn
 
 from leasehold.address import find_run_directory
 from leasehold.doors import SESSION, chosen_door
+from leasehold.entered import Section
 from leasehold.errors import Closed, DaemonUnavailable, WindowInUse
 from leasehold.frames import copies_of
 from leasehold.held_lease import HeldLease
@@ -41,6 +42,7 @@ class BaseClient:
     def _reset(self) -> None:
         self._pid = os.getpid()
         self._lock = threading.RLock()
+        self._connecting = Section()
         self._link: SessionLink | None = None
         self._leases: dict[str, HeldLease] = {}
         self._lost: list[HeldLease] = []
@@ -56,10 +58,22 @@ class BaseClient:
             if self._is_closed:
                 raise Closed("the client is closed")
             if self._link is None:
-                self._link = SessionLink(
-                    self.run_directory, self, inherited=inherited_session(), command=self.shown_command
-                )
+                self._connecting.check()
+                with self._connecting.lock:
+                    self._link = SessionLink(
+                        self.run_directory, self, inherited=inherited_session(), command=self.shown_command
+                    )
             return self._link
+
+    def _check_may_call(self) -> None:
+        """Makes sure that this thread is not in the middle of a call, where a signal handler asks.
+
+        Raises:
+            Reentered: it is.
+        """
+        self._connecting.check()
+        if self._link is not None:
+            self._link.wire.check_not_entered()
 
     def _next_request_id(self) -> int:
         """A number that no request of this session has had."""

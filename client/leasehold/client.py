@@ -40,6 +40,9 @@ class Client(BaseClient, ReservationCalls, BatchCalls):
     """A connection to the daemon. Any thread may use it; a forked child gets a session of its own.
 
     Every call outlives a daemon that restarts, for 30 s, and is carried out once, however often it is sent.
+
+    A signal handler may call it too, and close it. Where it came in the few microseconds in which its thread sends or
+    reads, or while that connects, the call is refused with ``Reentered``: let it set a flag, say.
     """
 
     def __init__(self, address: str | os.PathLike[str] | None = None, *, door: str | None = None) -> None:

@@ -96,7 +96,7 @@ class DaemonUnavailable(LeaseholdError):
 
 
 class Reentered(LeaseholdError):
-    """A signal handler called while its thread was just sending or reading; the daemon was not asked."""
+    """A signal handler, or a finalizer, called in the middle of another call of its thread; nothing was changed."""
 
 
 class Closed(LeaseholdError):

@@ -8,7 +8,7 @@ import os
 import threading
 from types import TracebackType
 
-from leasehold.errors import DaemonUnavailable
+from leasehold.errors import DaemonUnavailable, Reentered
 
 _SETTLE_S = 0.5  # how long a fork waits for calls that are under way
 
@@ -20,9 +20,12 @@ class _Gate:
         self._changed = threading.Condition()
         self._call_count = 0
         self._is_forking = False
+        self._forking_thread = 0
         self._is_unusable = False
 
     def __enter__(self) -> None:
+        if self._forking_thread == threading.get_ident():
+            raise Reentered("called by a signal handler while its thread forks")
         with self._changed:
             if self._is_unusable:
                 raise DaemonUnavailable(
@@ -41,6 +44,7 @@ class _Gate:
 
     def before_fork(self) -> None:
         """Holds new calls back, and waits for those under way."""
+        self._forking_thread = threading.get_ident()
         self._changed.acquire()
         self._is_forking = True
         self._changed.wait_for(lambda: not self._call_count, _SETTLE_S)
@@ -50,6 +54,7 @@ class _Gate:
         self._is_forking = False
         self._changed.notify_all()
         self._changed.release()
+        self._forking_thread = 0
 
     def after_in_child(self) -> None:
         """Begins anew: the threads that made calls are not here."""
@@ -57,6 +62,7 @@ class _Gate:
         self._is_unusable = self._is_unusable or self._call_count > 0
         self._call_count = 0
         self._is_forking = False
+        self._forking_thread = 0
 
 
 calls_under_way = _Gate()

@@ -1,16 +1,18 @@
 """The lease of a blocking client: a held lease that can give back, extend and end itself."""
 
-import threading
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from leasehold.claims import Claim, Site
+from leasehold.entered import Section
 from leasehold.held_lease import HeldLease
 from rmapi.v1 import types_pb2 as pb
 
 
 class LeaseKeeper(Protocol):
     """What a blocking lease asks of its client."""
+
+    def _check_may_call(self) -> None: ...
 
     def _release(self, lease: "Lease", *, to_pool: bool) -> None: ...
 
@@ -41,14 +43,16 @@ class Lease(HeldLease):
     ) -> None:
         super().__init__(message, core_cpus=core_cpus, windows=windows, confirm=confirm)
         self._keeper = keeper
-        self._changing = threading.Lock()  # one change at a time: each answer tells of the whole lease
+        self._changing = Section()  # one change at a time: each answer tells of the whole lease
 
     def release(self, *, to_pool: bool = False) -> None:
         """Gives everything back: reserved units to their reservation, or to the pool. Does nothing a second time.
 
         Raises:
             WindowInUse: arrays of its memory live; the lease holds on until they are dropped.
+            Reentered: not in the middle of another call of this thread.
         """
+        self._keeper._check_may_call()
         if not self._begin_ending():
             return
         is_released = False
@@ -75,9 +79,11 @@ class Lease(HeldLease):
 
         Raises:
             Refused: as ``Client.acquire``; nothing was added.
+            Reentered: not in the middle of another call of this thread.
         """
         self.check()
-        with self._changing:
+        self._changing.check()
+        with self._changing.lock:
             self._keeper._extend(self, claims, memory, {"cores": cores, "streams": streams, **counts})
 
     def give_back(self, pool: str, ids: Sequence[int], *, at: Sequence[Site] = (), to_pool: bool = False) -> None:
@@ -86,11 +92,13 @@ class Lease(HeldLease):
         Raises:
             Refused: the lease does not hold one of them.
             WindowInUse: arrays live in that memory.
+            Reentered: not in the middle of another call of this thread.
         """
         self.check()
+        self._changing.check()
         indexes = self._memory_indexes_of(ids) if pool == "memory" else []
         self._check_can_spare(pool, indexes)
-        with self._changing:
+        with self._changing.lock:
             self._shrink(self._keeper._give_back(self, pool, ids, at, to_pool=to_pool), indexes)
         if self._is_released:
             self._keeper._drop(self)

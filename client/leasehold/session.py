@@ -22,6 +22,7 @@ from typing import Protocol
 from google.protobuf.message import DecodeError
 
 from leasehold.address import SESSION_SOCKET, nobody_there
+from leasehold.entered import Section
 from leasehold.errors import Closed, DaemonUnavailable, LeaseholdError
 from leasehold.frames import exchange, framed, send
 from leasehold.retries import CALL_S, SESSION_UNKNOWN, NotThere, refusal_of
@@ -36,6 +37,7 @@ _LOOK_S = 0.02  # between looks whether callers still read the socket: as long m
 _TOGETHER_S = 0.05  # of a clock that all processes share: many sessions wake the daemon 20 times a second, not 300
 _TOGETHER_FROM_S = 1.0  # a ttl below is renewed too often for that
 _GOODBYE_S = 2.0  # how long to wait for a daemon that restarts, so that it hears the goodbye
+_END_S = 10.0  # how long it waits for its own thread, which has nothing to wait for
 
 
 class Owner(Protocol):
@@ -81,7 +83,8 @@ class SessionLink:
         self._path = run_directory / SESSION_SOCKET
         self._owner = owner
         self._command = command
-        self._lock = threading.RLock()
+        self._changing = Section()
+        self._lock = self._changing.lock
         self._changed = threading.Condition(self._lock)
         self._closing = False
         self._wake_fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
@@ -151,9 +154,11 @@ class SessionLink:
 
     def release(self, lease_id: str) -> None:
         """Tells the daemon that a lease which it wants back is let go of. Waits for no answer."""
-        frame = pb.ClientFrame(release=rm_pb.ReleaseRequest(lease_id=lease_id))
-        if not self.wire.is_entered:
-            self.wire.send_now(framed(frame))  # a daemon that is gone asks again when it is back
+        data = framed(pb.ClientFrame(release=rm_pb.ReleaseRequest(lease_id=lease_id)))
+        if self.wire.is_entered:  # by a signal handler or finalizer: as soon as what it came into goes on
+            threading.Thread(target=self.wire.send_now, args=(data,), name="leasehold-let-go").start()
+        else:
+            self.wire.send_now(data)  # a daemon that is gone asks again when it is back
 
     def return_windows(self, lease_id: str, windows: Mapping[int, int]) -> None:
         """Hands the daemon windows of a lease that this process had before it became what it is."""
@@ -163,9 +168,9 @@ class SessionLink:
     def close(self) -> None:
         """Says goodbye: the session ends with its leases, politely. Waits for no daemon that stays away.
 
-        Where a signal handler came in the middle of a call, a thread says it as soon as that call goes on.
+        Where a signal handler closes it in the middle of a call, a thread says it as soon as that call goes on.
         """
-        if self.wire.is_entered:
+        if self.wire.is_entered or self._changing.is_entered():
             threading.Thread(target=self._end, name="leasehold-goodbye").start()
         else:
             self._end()
@@ -181,7 +186,9 @@ class SessionLink:
         self._closing = True
         self._wake()
         if threading.current_thread() is not self._thread:
-            self._thread.join()
+            self._thread.join(_END_S)
+            if self._thread.is_alive():  # it may wait for what this very thread does, beneath a signal handler
+                return
         self.wire.close()
         fd, self._wake_fd = self._wake_fd, -1
         os.close(fd)

@@ -31,7 +31,7 @@ from leasehold.quantity import parse_size
 from leasehold.reservations import ReservationCalls
 from rm.core.card import Card as LedgerCard
 from rm.core.claims import Asker, Wish
-from rm.core.errors import NotNow, Refusal
+from rm.core.errors import InvalidRequest, NotNow, Refusal
 from rm.core.events import Event, Extended, Granted, LeaseEnded, Request, UnitsReturned
 from rm.core.ledger import Ledger
 from rm.core.report import differences
@@ -151,7 +151,8 @@ class FakeClient(ReservationCalls):
         """The same as their messages."""
         with self._changed:
             found = [lease for lease in self._ledger.leases.values() if not pool or pool in lease.pools]
-            yield from [self._message(lease.id) for lease in found]
+            messages = [self._message(lease.id) for lease in found]
+        return iter(messages)
 
     def check(self) -> list[str]:
         """Compares the bitmaps with the leases; one sentence a difference."""
@@ -199,6 +200,9 @@ class FakeClient(ReservationCalls):
             if event is not None:
                 self._apply(event)
                 self._backend.end(LeaseId(lease.id))
+
+    def _check_may_call(self) -> None:
+        """It always may: there is nobody to wait for."""
 
     def _drop(self, lease: HeldLease) -> None:
         self._leases.pop(lease.id, None)
@@ -251,7 +255,8 @@ class FakeClient(ReservationCalls):
                     card = self._card(request.card)
                     pool = card.pools.get(PoolName(request.pool))
                     if pool is None:
-                        raise Invalid(f"card {card.id} has no pool {request.pool!r}; it has {', '.join(card.pools)}")
+                        text = f"card {card.id} has no pool {request.pool!r}; it has {', '.join(card.pools)}"
+                        raise InvalidRequest(text, pool=request.pool)
                     bitmap = convert.bitmap_to(card, pool, convert.pool_to(pool, waiter_count=0, used_bytes=0))
                     return pb.GetBitmapResponse(bitmap=bitmap, revision=self._ledger.revision)
                 case pb.ListReservationsRequest():

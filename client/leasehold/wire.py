@@ -16,18 +16,18 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from queue import Empty, SimpleQueue
 from select import POLLIN, POLLOUT, poll
-from typing import Any, cast
 
 from google.protobuf.message import DecodeError
 
-from leasehold.errors import Reentered
+from leasehold.entered import Section
 from leasehold.frames import Reader, framed
 from leasehold.retries import NotThere, refusal_of
 from rmapi.v1 import session_pb2 as pb
 
 _ENDS = (BrokenPipeError, ConnectionResetError)  # of the daemon's end of the connection
-_SLEEP_S = 1.0  # of a thread that leads, before it looks whether its answer has been read by another
+_SLEEP_S = 1.0  # before who waits looks for himself whether his answer has been read, or never will be
 
 
 class Answer:
@@ -43,7 +43,7 @@ class Answer:
         self.tell = tell
         self.beneath: Answer | None = None
         """What the same thread leads for while a signal handler of it asks."""
-        self._turn: threading.Event | None = None
+        self._turn: SimpleQueue[None] | None = None  # and no Event, in the middle of which a signal handler may come
 
     def done(self, frame: pb.ServerFrame | None, descriptors: Sequence[int] = ()) -> None:
         """It is there, or never will be."""
@@ -56,18 +56,18 @@ class Answer:
     def wake(self) -> None:
         """Has whoever waits for it look: whether it is there, or whether he can lead."""
         if self._turn is not None:
-            self._turn.set()
+            self._turn.put(None)
 
     def will_wait(self) -> None:
         """Is to be woken from now on."""
         if self._turn is None:
-            self._turn = threading.Event()
+            self._turn = SimpleQueue()
 
     def wait(self, timeout_s: float) -> None:
         """Waits to be woken, so long at most."""
         assert self._turn is not None, "who waits has said so before"
-        self._turn.wait(timeout_s)
-        self._turn.clear()
+        with suppress(Empty):
+            self._turn.get(timeout=timeout_s)
 
     @property
     def is_awaited(self) -> bool:
@@ -100,8 +100,9 @@ class Wire:
         self.is_broken = False
         self.was_led = False  # since somebody last looked
         self.is_led_by_loop = False
-        self._lock = threading.RLock()  # guards what is sent, who leads, and who waits
-        self._reading = threading.RLock()
+        self._sending, self._receiving = Section(), Section()
+        self._lock = self._sending.lock  # guards what is sent, who leads, and who waits
+        self._reading = self._receiving.lock
         self._reader = Reader(connection)
         self._unsent = bytearray()
         self._last_id = 1_000  # the greeting has lower ones
@@ -125,9 +126,17 @@ class Wire:
 
     @property
     def is_entered(self) -> bool:
-        """Whether this very thread is in the middle of sending or reading: the caller is a signal handler."""
-        sending, reading = cast(Any, self._lock), cast(Any, self._reading)
-        return bool(sending._is_owned() or reading._is_owned())  # as threading.Condition asks of an RLock
+        """Whether this very thread is in the middle of sending or reading."""
+        return self._sending.is_entered() or self._receiving.is_entered()
+
+    def check_not_entered(self) -> None:
+        """Makes sure that this very thread is not in the middle of sending or reading.
+
+        Raises:
+            Reentered: it is.
+        """
+        self._sending.check()
+        self._receiving.check()
 
     # Asking.
 
@@ -152,10 +161,9 @@ class Wire:
 
         Raises:
             NotThere: the connection is broken.
-            Reentered: a signal handler asks, and its thread is in the middle of sending or reading.
+            Reentered: this very thread is in the middle of sending or reading.
         """
-        if self.is_entered:
-            raise Reentered("a signal handler called in the middle of another call of its thread; let it set a flag")
+        self.check_not_entered()
         with self._lock:
             if self.is_broken:
                 raise NotThere("the connection to the daemon is broken")
@@ -202,6 +210,9 @@ class Wire:
             except OSError:
                 sent = len(data)
                 self._break()
+            except BaseException:  # Ctrl-C: nobody knows what has gone
+                self._break()
+                raise
             if sent == len(data):
                 self._unsent.clear()
                 return True
@@ -225,6 +236,8 @@ class Wire:
             left_s = give_up_at - time.monotonic()
             if left_s <= 0:
                 raise NotThere("the daemon gave no answer in time")
+            if self.is_broken and not answer.is_done:  # nor was he told: Ctrl-C met whoever read his answer
+                raise NotThere("the connection to the daemon broke")
             with self._lock:
                 leads = self._leader is answer or self._may_lead()
                 if not leads:
@@ -240,7 +253,7 @@ class Wire:
                 readable.poll(min(left_s, _SLEEP_S) * 1000)
                 self.read()
             else:
-                answer.wait(left_s)
+                answer.wait(min(left_s, _SLEEP_S))
 
     def _may_lead(self) -> bool:
         """Whether nobody leads, or this thread itself does, beneath the signal handler that asks."""
@@ -286,6 +299,12 @@ class Wire:
         with self._reading:
             try:
                 frames = self._reader.read()
+                for frame, descriptors in frames:
+                    answer = self._answers.pop(frame.correlation_id, None)
+                    if answer is not None:
+                        answer.done(frame, descriptors)
+                    else:
+                        self.news.append((frame, descriptors))
             except BlockingIOError:
                 return
             except (OSError, EOFError, DecodeError):
@@ -294,12 +313,6 @@ class Wire:
             except BaseException:  # Ctrl-C: what was read may be lost, and somebody would wait for it for ever
                 self._break()
                 raise
-            for frame, descriptors in frames:
-                answer = self._answers.pop(frame.correlation_id, None)
-                if answer is not None:
-                    answer.done(frame, descriptors)
-                else:
-                    self.news.append((frame, descriptors))
         if self.news:
             self._on_news()
 

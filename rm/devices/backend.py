@@ -29,6 +29,10 @@ class Fence(Enum):
 class Backend(Protocol):
     """One kind of card, for all cards of that kind on this host."""
 
+    on_in_use: Callable[[LeaseId], None]
+    """Called, from any thread and more than once, for a lease for which a fence answered OUT_OF_REACH, where it is seen
+    in use though its holder has had a moment to let go."""
+
     @property
     def cards(self) -> tuple[CardSpec, ...]:
         """The cards there are."""
@@ -85,13 +89,6 @@ class Backend(Protocol):
         """Sees to it that nobody uses the units of a lease that ended in violence; idempotent.
 
         Where it answers other than QUIET, ``on_quiet`` is called, once and from any thread, when that is so.
-        """
-
-    def is_out_of_reach(self, lease_id: LeaseId) -> bool:
-        """Whether somebody still uses what a fence answered OUT_OF_REACH for. From any thread; it may take a while.
-
-        Raises:
-            OSError: that cannot be told now.
         """
 
     def close(self) -> None:

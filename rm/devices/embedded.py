@@ -69,7 +69,8 @@ class EmbeddedBackend:
         self._windows: dict[LeaseId, _Windows] = {}
         self._fencer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="fence")
         self._sweeper = ThreadPoolExecutor(max_workers=1, thread_name_prefix="sweep")
-        self._inheritors = Inheritors()
+        self.on_in_use: Callable[[LeaseId], None] = lambda lease_id: None
+        self._inheritors = Inheritors(self._seen_in_use)
 
     # Windows.
 
@@ -164,10 +165,6 @@ class EmbeddedBackend:
             return Fence.QUIET
         return Fence.SOON if self._take_back(known.here, on_quiet) else Fence.QUIET
 
-    def is_out_of_reach(self, lease_id: LeaseId) -> bool:
-        """Looks at every process of the host; see ``Backend.is_out_of_reach``."""
-        return self._inheritors.are_in_use(lease_id)
-
     def close(self) -> None:
         """Lets every window go; clients that map one keep it until they end."""
         self._inheritors.close()
@@ -177,6 +174,9 @@ class EmbeddedBackend:
             for window in known.here:
                 os.close(window.fd)
         self._windows.clear()
+
+    def _seen_in_use(self, lease_id: LeaseId) -> None:
+        self.on_in_use(lease_id)
 
     def _take_back(self, windows: list[Window], then: Callable[[], None] | None = None) -> bool:
         """Truncates windows; answers whether that goes on in a thread, which calls ``then`` at its end."""

@@ -10,6 +10,7 @@ at stake is memory of the host, never another holder's data: every holder has a 
 
 import os
 import threading
+import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from rm.core.lease import ANY_WINDOW, WindowMark
 from rm.core.types import LeaseId
 
 NAME_PREFIX = "/memfd:leasehold-"
+GRACE_S = 1.0  # for who lets go as soon as it is told
 _PERIOD_S = 0.25
 
 _File = tuple[int, int]  # device and inode
@@ -25,18 +27,24 @@ _File = tuple[int, int]  # device and inode
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Watched:
-    """Windows of one lease, and whom to tell when nobody has them."""
+    """Windows of one lease, since when they are to be let go of, and whom to tell when nobody has them."""
 
     lease_id: LeaseId
+    since_s: float
     holder_pid: int
     marks: tuple[WindowMark, ...]
     on_quiet: Callable[[], None]
 
 
 class Inheritors:
-    """Watches windows until nobody has them."""
+    """Watches windows until nobody has them.
 
-    def __init__(self) -> None:
+    ``on_in_use`` is called, from a thread of its own, after every look that began GRACE_S after a lease was first
+    watched and still sees a process that has a window of it.
+    """
+
+    def __init__(self, on_in_use: Callable[[LeaseId], None] = lambda lease_id: None) -> None:
+        self._on_in_use = on_in_use
         self._changed = threading.Condition()
         self._watched: list[_Watched] = []
         self._is_closed = False
@@ -47,22 +55,11 @@ class Inheritors:
     ) -> None:
         """Calls ``on_quiet`` from a thread of its own once no process has any of ``marks``, windows of a lease."""
         with self._changed:
-            self._watched.append(_Watched(lease_id, holder_pid, marks, on_quiet))
+            self._watched.append(_Watched(lease_id, time.monotonic(), holder_pid, marks, on_quiet))
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="inheritors", daemon=True)
                 self._thread.start()
             self._changed.notify()
-
-    def are_in_use(self, lease_id: LeaseId) -> bool:
-        """Looks now whether a process has windows of a lease that are watched; takes as long as there are processes.
-
-        Raises:
-            OSError: the host has no descriptor left to look with.
-        """
-        with self._changed:
-            watched = [one for one in self._watched if one.lease_id == lease_id]
-        files, hidden = _files_in_use()
-        return any(_has_any(one.holder_pid, one.marks, files, hidden) for one in watched)
 
     def close(self) -> None:
         """Watches no longer."""
@@ -80,9 +77,14 @@ class Inheritors:
                     return
                 watched = list(self._watched)
             quiet: set[_Watched] = set()
+            overdue: list[LeaseId] = []
             with suppress(OSError):  # this host has no descriptor left, say: it is looked again
+                begun_s = time.monotonic()
                 files, hidden = _files_in_use()
                 quiet = {one for one in watched if not _has_any(one.holder_pid, one.marks, files, hidden)}
+                overdue = [one.lease_id for one in watched if one not in quiet and begun_s - one.since_s >= GRACE_S]
+            for lease_id in overdue:
+                self._on_in_use(lease_id)
             with self._changed:
                 self._watched = [one for one in self._watched if one not in quiet]
                 if not quiet:

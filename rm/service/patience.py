@@ -1,7 +1,8 @@
 """How long the daemon waits for what a client owes it. Time in which the daemon itself stood still does not count.
 
-A loop that was stopped comes back to find its readers and its overdue timers due in one turn: who did his part
-meanwhile would be taken for one who did not. So a patience that ends late by more than a moment begins anew.
+A loop that was stopped comes back to find its overdue timers due, and its readers only in the same turn or the next:
+who did his part meanwhile would be taken for one who did not. So a patience that ends late by more than a moment begins
+anew, and any other one leaves the readers a turn.
 """
 
 import asyncio
@@ -25,11 +26,6 @@ class Patience:
         """Ends it without a call; may be said again."""
         self._handle.cancel()
 
-    @property
-    def is_cancelled(self) -> bool:
-        """Whether it was cancelled."""
-        return self._handle.cancelled()
-
     def _begin(self) -> None:
         self._handle = self._loop.call_later(limits.HANDSHAKE_NS_MAX / NS_PER_S, self._due)
 
@@ -37,4 +33,4 @@ class Patience:
         if self._loop.time() - self._handle.when() > _LATE_S:
             self._begin()
         else:
-            self._on_end()
+            self._handle = self._loop.call_later(0, self._on_end)  # call_soon would come before the readers

@@ -3,7 +3,6 @@
 import asyncio
 import os
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from grpc_reflection.v1alpha import reflection
 
 from rm.core import limits
 from rm.core.lease import Lease
+from rm.core.types import LeaseId
 from rm.devices.host import boot_id
 from rm.service.calls import Calls
 from rm.service.engine import Engine
@@ -28,7 +28,6 @@ GRPC_SOCKET = "rm.sock"
 SESSION_SOCKET = "session.sock"
 UNIX_PATH_BYTES_MAX = 107  # sun_path of the kernel, less the closing zero
 STOP_GRACE_S = 2.0
-LOOK_PERIOD_S = 0.25
 _log = structlog.get_logger(__name__)
 
 # The defaults drop bursts of over 1,000 calls, notice a peer that hangs after 60 s whatever the keepalive says, cut off
@@ -77,7 +76,6 @@ class Server:
         self._health = health.aio.HealthServicer()
         self._timer = Timer(engine)
         self._grpc: grpc.aio.Server | None = None
-        self._killing: set[asyncio.Task[None]] = set()
 
     async def start(self, run_directory: Path, *, socket_mode: int = 0o666, group_id: int = -1) -> None:
         """Takes up the leases of before, then listens in ``run_directory``, which is locked: what lies there is stale.
@@ -108,6 +106,9 @@ class Server:
             path.chmod(socket_mode)
         await server.start()
         self._grpc = server
+        if self._kills_to_fence:
+            self._loop = asyncio.get_running_loop()
+            self._engine.backend.on_in_use = self._on_in_use
         for name in ("", SERVICE):
             await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
         self._timer.start()
@@ -118,8 +119,6 @@ class Server:
         self._engine.log.close()
         await self._health.enter_graceful_shutdown()
         await self._timer.stop()
-        for killing in self._killing:
-            killing.cancel()
         if self._grpc is not None:
             await self._grpc.stop(STOP_GRACE_S)
         self._session_socket.close()
@@ -134,18 +133,13 @@ class Server:
 
     def _on_out_of_reach(self, lease: Lease) -> None:
         _log.warning("a lease cannot be fenced", lease=lease.id, pid=lease.holder.pid, kills=self._kills_to_fence)
-        if self._kills_to_fence:
-            killing = asyncio.get_running_loop().create_task(self._kill_holder(lease), name=f"kill for {lease.id}")
-            self._killing.add(killing)
-            killing.add_done_callback(self._killing.discard)
 
-    async def _kill_holder(self, lease: Lease) -> None:
-        """Kills the holder of windows that cannot be fenced, unless it turns out that it has none of them any more."""
-        while lease.id in self._engine.ledger.quarantine:
-            with suppress(OSError):
-                if await asyncio.to_thread(self._engine.backend.is_out_of_reach, lease.id):
-                    session = self._sessions.get(lease.session)
-                    if session is not None:
-                        session.kill()
-                return
-            await asyncio.sleep(LOOK_PERIOD_S)  # it could not be told, and is looked again
+    def _on_in_use(self, lease_id: LeaseId) -> None:
+        self._loop.call_soon_threadsafe(self._kill_holder, lease_id)
+
+    def _kill_holder(self, lease_id: LeaseId) -> None:
+        """Kills the holder of windows that cannot be fenced and were just seen to be in use."""
+        lease = self._engine.ledger.quarantine.get(lease_id)
+        session = self._sessions.get(lease.session) if lease is not None else None
+        if session is not None:
+            session.kill()

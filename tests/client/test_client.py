@@ -129,8 +129,8 @@ def test_a_lease_without_a_clock_and_one_with_its_own(client):
 
 
 def test_the_library_renews_in_time(client):
-    with client.acquire(streams=1, ttl=2) as lease:
-        time.sleep(2.5)  # longer than the ttl, which is what is tested
+    with client.acquire(streams=1, ttl=3) as lease:
+        time.sleep(3.5)  # longer than the ttl, which is what is tested
         assert lease.valid
         assert [one.id for one in client.leases()] == [lease.id]
 

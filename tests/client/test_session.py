@@ -55,7 +55,8 @@ class ScriptedServer:
         self._listener = socket.socket(socket.AF_UNIX)
         self._listener.bind(str(self.directory / "session.sock"))
         self._listener.listen()
-        threading.Thread(target=self._serve, daemon=True).start()
+        self._thread = threading.Thread(target=self._serve)
+        self._thread.start()
 
     def _serve(self):
         while True:
@@ -81,8 +82,10 @@ class ScriptedServer:
         connection.close()
 
     def close(self):
-        self._listener.close()
+        self._listener.shutdown(socket.SHUT_RDWR)  # or the thread might accept for whoever gets its descriptor next
         self.script.put(None)
+        self._thread.join()
+        self._listener.close()
         for connection in self._accepted:
             connection.close()
         shutil.rmtree(self.directory)
@@ -95,21 +98,19 @@ def server():
     made.close()
 
 
-def out_of_descriptors():
-    return OSError(errno.EMFILE, "Too many open files")
+OUT_OF_DESCRIPTORS = OSError(errno.EMFILE, "Too many open files")
 
 
 class FailsTwice:
-    """A function of which the first two calls of one thread find no descriptor left."""
+    """A function of which the first two calls find no descriptor left."""
 
-    def __init__(self, function, thread):
-        self.function, self.thread, self.call_count = function, thread, 0
+    def __init__(self, function):
+        self.function, self.call_count = function, 0
 
     def __call__(self, *arguments):
-        if threading.current_thread() is self.thread:  # and not that of another client, whose daemon is gone, say
-            self.call_count += 1
-            if self.call_count <= 2:
-                raise out_of_descriptors()
+        self.call_count += 1
+        if self.call_count <= 2:
+            raise OUT_OF_DESCRIPTORS
         return self.function(*arguments)
 
 
@@ -219,10 +220,10 @@ def test_a_process_without_descriptors_tries_to_reconnect_until_it_has_one(serve
     link = link_to(server)
     connection = server.connections.get(timeout=DEADLINE_S)
     if place == "leasehold.server.socket":
-        failing = FailsTwice(socket.socket, link._thread)
+        failing = FailsTwice(socket.socket)
         monkeypatch.setattr(place, types.SimpleNamespace(**vars(socket) | {"socket": failing}))
     else:
-        failing = FailsTwice(connect_to_server, link._thread)
+        failing = FailsTwice(connect_to_server)
         monkeypatch.setattr(place, failing)
     connection.close()
     connection = server.connections.get(timeout=DEADLINE_S)
@@ -307,7 +308,7 @@ def test_windows_of_which_no_copy_could_be_made_go_back_on_the_next_connection(s
     def only_one():
         monkeypatch.setattr(owner, "_windows_held", whole)
         yield "L7", {0: os.dup(fd)}
-        raise out_of_descriptors()
+        raise OUT_OF_DESCRIPTORS
 
     monkeypatch.setattr(owner, "_windows_held", only_one)
     for epoch in (1, 2, 2):
@@ -390,9 +391,8 @@ def test_a_goodbye_that_is_answered_is_the_last_word(server, link_to, monkeypatc
     frame = pb.ClientFrame()
     while frame.WhichOneof("body") != "close_session":
         frame, _ = next_frame(connection)
-    connection.sendall(
-        frame_bytes(pb.ServerFrame(correlation_id=frame.correlation_id, session_closed=pb.SessionClosed()))
-    )
+    answer = pb.ServerFrame(correlation_id=frame.correlation_id, session_closed=pb.SessionClosed())
+    connection.sendall(frame_bytes(answer))
     connection.close()
     goodbye()
 

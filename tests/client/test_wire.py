@@ -271,3 +271,43 @@ def test_who_is_told_by_a_callback_is_told_once(ends):
     wire.hang_up()
     assert told == [threading.get_ident()]
     assert answer.told().get_lease.revision == 7
+
+
+def test_ctrl_c_while_answers_are_handed_on_leaves_nobody_waiting(ends, monkeypatch):
+    wire, peer = ends
+    monkeypatch.setattr(wire_module, "_SLEEP_S", 0.02)
+
+    class Interrupts(Answer):
+        """Ctrl-C comes when it is handed over."""
+
+        def done(self, frame, descriptors=()) -> None:
+            if frame is not None:
+                raise KeyboardInterrupt
+            super().done(frame, descriptors)
+
+    def leads():
+        with pytest.raises(KeyboardInterrupt):
+            wire.ask(asking(1), DEADLINE_S, Interrupts())
+
+    leader = in_thread(leads)
+    first = peer.heard()
+    until(lambda: wire.is_led)
+    other = in_thread(lambda: ask(wire, 2))
+    peer.heard()
+    until(lambda: any(answer.is_awaited for answer in wire._answers.values()))
+    peer.answer(first)
+    leader()
+    with pytest.raises(NotThere, match="broke"):  # and not only when his time is over
+        other()
+
+
+def test_who_lost_his_answer_to_ctrl_c_looks_for_himself(ends, monkeypatch):
+    wire, _ = ends
+    monkeypatch.setattr(wire_module, "_SLEEP_S", 0.02)
+    wire.is_led_by_loop = True  # so that he does not read himself
+    asked = in_thread(lambda: ask(wire, 1))
+    until(lambda: any(answer.is_awaited for answer in wire._answers.values()))
+    wire._answers.clear()  # it was taken out to be handed over, and was not
+    wire.hang_up()
+    with pytest.raises(NotThere, match="broke"):
+        asked()

@@ -107,6 +107,31 @@ def test_what_nobody_has_is_told_at_once_and_others_go_on_being_watched(watcher,
     assert told.get(timeout=DEADLINE_S) == "kept"
 
 
+def test_what_is_still_in_use_after_a_moment_is_told_until_it_is_not(monkeypatch, window) -> None:
+    told = queue.SimpleQueue()
+    monkeypatch.setattr(inheritors, "GRACE_S", 0.0)
+    watcher = Inheritors(told.put)
+    with Keeper("opens", window.fd) as keeper:
+        watcher.watch("L1", keeper.pid, (window.mark,), lambda: told.put("quiet"))
+        assert [told.get(timeout=DEADLINE_S) for _ in range(2)] == ["L1"] * 2
+    while told.get(timeout=DEADLINE_S) != "quiet":
+        pass
+    watcher.close()
+    assert told.empty()
+
+
+def test_nobody_is_told_of_who_lets_go_in_the_first_moment(monkeypatch, window) -> None:
+    told = queue.SimpleQueue()
+    monkeypatch.setattr(inheritors, "GRACE_S", 3_600.0)
+    watcher = Inheritors(told.put)
+    with Keeper("opens", window.fd) as keeper:
+        watcher.watch("L1", keeper.pid, (window.mark,), lambda: told.put("quiet"))
+        with pytest.raises(queue.Empty):
+            told.get(timeout=3 * inheritors._PERIOD_S)
+    assert told.get(timeout=DEADLINE_S) == "quiet"
+    watcher.close()
+
+
 def test_a_lease_is_quiet_with_the_last_of_its_windows(watcher, window) -> None:
     backend, told = make(), queue.SimpleQueue()
     backend.prepare("L2", "0", [memory(0, 1)], first_index=0)

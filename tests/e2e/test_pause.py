@@ -43,7 +43,7 @@ def test_units_of_stopped_holders_are_given_on_once_they_are_fenced_and_each_lea
 ):
     holders = {puppets(daemon): call for call in NEXT_CALLS}
     for holder in holders:
-        holder("lease = hold(memory='8MiB', streams=1, ttl=1)")
+        holder("lease = hold(memory='8MiB', streams=1, ttl=2)")
         holder("data = lease.memory.array('u1', 4096); data[:] = 7")
     waiting = in_thread(lambda: client.acquire(memory="64MiB", streams=256, wait=END_S))
     until(lambda: client.status().waiter_count)
@@ -112,7 +112,7 @@ def test_silent_and_half_open_connections_are_dropped_and_nobody_is_served_worse
         while time.monotonic() - opened < 3:  # before any is dropped
             client.acquire(memory="1MiB").release()
         assert connection.is_closed_by_peer()
-    assert 4 < time.monotonic() - opened < 15
+    assert 4 < time.monotonic() - opened < 40
     client.acquire(memory="1MiB").release()
     greeted.send(framed(correlation_id=1, keep_alive={}))
     assert greeted.receive().WhichOneof("body") == "keep_alive"  # who has greeted may be silent

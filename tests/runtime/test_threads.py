@@ -6,6 +6,7 @@ import time
 
 import pytest
 
+import leasehold
 from leasehold import runtime
 from leasehold.runtime import Code, Fault
 from support.waiting import in_thread
@@ -167,3 +168,21 @@ def test_a_second_thread_at_the_first_use_waits_until_the_devices_are_known(card
     assert slow.runtime.device(0).id == 0
     assert slow.other() == 0
     slow.runtime.close()
+
+
+def test_a_first_use_that_fails_is_gone_on_with_at_the_next(cards, monkeypatch) -> None:
+    made = []
+
+    def connect():
+        made.append(cards)
+        return cards
+
+    monkeypatch.setattr(leasehold, "connect", connect)
+    own, known = runtime.Runtime(), cards.cards
+    monkeypatch.setattr(cards, "cards", lambda: 1 // 0)
+    for _ in range(3):
+        with pytest.raises(ZeroDivisionError):
+            own.devices()
+    monkeypatch.setattr(cards, "cards", known)
+    assert [device.id for device in own.devices()] == [0, 1]
+    assert len(made) == 1

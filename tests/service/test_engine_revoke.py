@@ -176,6 +176,9 @@ async def test_such_a_holder_is_killed_where_the_daemon_was_told_to(tmp_path, ki
         parts.backend.fence_answer = Fence.OUT_OF_REACH
         await revoke(parts, lease, notice_ns=0)
         parts.engine.tick()
+        await settle()
+        assert child.poll() is None, "nobody has seen yet that it has a window"
+        parts.backend.on_in_use(lease.id)
         if kills:
             while session.id in parts.ledger.sessions:  # until its pidfd tells that it is dead
                 await asyncio.sleep(0.001)

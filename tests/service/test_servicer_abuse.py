@@ -49,7 +49,7 @@ def test_metadata_that_is_too_long_is_refused_and_others_are_served(served, witn
         b"\0" * 100,
         b"GET / HTTP/1.1\r\n\r\n",
         b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\xff" * 1_000,
-        random.Random(1).randbytes(5_000),
+        NOISE,
     ],
     ids=["zeros", "http 1", "preface and noise", "noise"],
 )

@@ -100,6 +100,7 @@ class SimBackend:
         self.missing: dict[LeaseId, set[int]] = {}
         self._random = random
         self._out_of_reach: set[LeaseId] = set()
+        self.on_in_use: Callable[[LeaseId], None] = lambda lease_id: None
         self._on_fence = on_fence
         self._here: dict[LeaseId, set[int]] = {}
 
@@ -157,9 +158,6 @@ class SimBackend:
             return Fence.QUIET
         self.pending[lease.id] = on_quiet
         return Fence.SOON
-
-    def is_out_of_reach(self, lease_id: LeaseId) -> bool:
-        return lease_id in self._out_of_reach and lease_id in self.hardware.uses
 
     def close(self) -> None:
         """Has nothing to let go of."""

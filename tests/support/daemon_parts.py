@@ -61,6 +61,7 @@ class FakeBackend:
         self.adopted: list[LeaseId] = []
         self.fenced: list[tuple[LeaseId, bool]] = []
         self.on_quiet: dict[LeaseId, Callable[[], None]] = {}
+        self.on_in_use: Callable[[LeaseId], None] = lambda lease_id: None
         self.is_closed = False
 
     def prepare(
@@ -105,9 +106,6 @@ class FakeBackend:
         if self.fence_answer is not Fence.QUIET:
             self.on_quiet[lease.id] = on_quiet
         return self.fence_answer
-
-    def is_out_of_reach(self, lease_id: LeaseId) -> bool:
-        return lease_id in self.on_quiet
 
     def close(self) -> None:
         self.is_closed = True

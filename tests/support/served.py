@@ -194,8 +194,10 @@ class Served:
             self.loop.call_soon_threadsafe(lambda: None)  # it may sleep
 
         self.call(setattr, self.loop, "time", lambda: now_s)
-        yield pass_seconds
-        self.call(delattr, self.loop, "time")
+        try:
+            yield pass_seconds
+        finally:
+            self.call(delattr, self.loop, "time")
 
     @property
     def session_path(self) -> Path:

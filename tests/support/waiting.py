@@ -28,7 +28,7 @@ def in_thread(work):
     thread.start()
 
     def result():
-        thread.join(2 * DEADLINE_S)
+        thread.join(DEADLINE_S)
         assert not thread.is_alive(), "it did not end"
         value, fault = results[0]
         if fault is not None:

@@ -39,6 +39,7 @@ class Runtime:
         """``client`` is connected to the daemon at the first use unless one is given, which is then the caller's."""
         self._given_client = client
         self._client: CardClient | None = None
+        self._connected: CardClient | None = None
         self._pid = 0
         self._connecting = threading.RLock()
         self._devices: dict[int, Device] = {}
@@ -63,7 +64,9 @@ class Runtime:
         with self._connecting:
             if self._client is None:
                 try:
-                    client = self._given_client or cast(CardClient, leasehold.connect())
+                    if self._connected is None:
+                        self._connected = self._given_client or cast(CardClient, leasehold.connect())
+                    client = self._connected  # kept where what follows fails: the next try goes on with it
                     inherited, cards = _inherited_lease(client), client.cards()
                 except DaemonUnavailable as fault:
                     raise Fault(Code.OPEN, str(fault)) from fault
@@ -95,7 +98,7 @@ class Runtime:
                 activation = self._detach(device)
             self._finish(activation, releases=not is_own_session)
         with self._connecting:
-            client, self._client = self._client, None
+            client, self._client, self._connected = self._client, None, None
             self._inherited, self._pid = None, 0
         if client is not None and is_own_session:
             with suppress(LeaseholdError):  # a daemon that is gone hears no goodbye

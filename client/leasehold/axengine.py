@@ -42,6 +42,8 @@ axclrt_provider_name = "AXCLRTExecutionProvider"
 axengine_provider_name = "AxEngineExecutionProvider"
 _Providers = str | Sequence[str | tuple[str, Mapping[str, Any]]] | None
 
+_AT_ONCE_S = 0.2  # how long the end of a dropped session is waited for: more than it takes, unless it is held up
+
 
 @dataclass(frozen=True, slots=True)
 class NodeArg:
@@ -111,7 +113,7 @@ class InferenceSession:
             self._io.set_input(index, memory.address, memory.size)
         for index, memory in enumerate(self._outputs):
             self._io.set_output(index, memory.address, memory.size)
-        self._finalizer = weakref.finalize(self, _end_in, os.getpid(), made)
+        self._finalizer = weakref.finalize(self, _end_beside, os.getpid(), made)
 
     def get_inputs(self, shape_group: int = 0) -> list[NodeArg]:
         """What goes in, with the shapes of a group."""
@@ -165,7 +167,10 @@ class InferenceSession:
 
     def close(self) -> None:
         """Unloads the model, and uses the device once less. Does nothing a second time."""
-        self._finalizer()
+        ended = self._finalizer.detach()
+        if ended is not None:
+            _, _, (pid, made), _ = ended
+            _end_in(pid, made)
 
     def __enter__(self) -> "InferenceSession":
         return self
@@ -197,6 +202,17 @@ class InferenceSession:
     @staticmethod
     def _args(tensors: tuple[Tensor, ...], group: int) -> list[NodeArg]:
         return [NodeArg(tensor.name, tensor.dtype, tensor.shapes[group]) for tensor in tensors]
+
+
+def _end_beside(pid: int, made: list[Any]) -> None:
+    """Ends what nobody closed, in a thread: the garbage collector comes in the middle of anything, also of a call."""
+    ending = threading.Thread(target=_end_in, args=(pid, made), name="leasehold-dropped")
+    try:
+        ending.start()
+    except RuntimeError:  # the interpreter is about to end
+        _end_in(pid, made)
+    else:
+        ending.join(_AT_ONCE_S)
 
 
 def _end_in(pid: int, made: list[Any]) -> None:

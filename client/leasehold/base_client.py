@@ -57,13 +57,17 @@ class BaseClient:
         with self._lock:
             if self._is_closed:
                 raise Closed("the client is closed")
-            if self._link is None:
-                self._connecting.check()
-                with self._connecting.lock:
-                    self._link = SessionLink(
-                        self.run_directory, self, inherited=inherited_session(), command=self.shown_command
-                    )
-            return self._link
+            link = self._link
+            if link is not None:
+                return link
+            self._connecting.check()
+            with self._connecting.lock:
+                link = SessionLink(self.run_directory, self, inherited=inherited_session(), command=self.shown_command)
+            if not self._is_closed:
+                self._link = link
+                return link
+        link.close()  # and not under the lock, which the session's thread wants
+        raise Closed("the client was closed by a signal handler while it connected")
 
     def _check_may_call(self) -> None:
         """Makes sure that this thread is not in the middle of a call, where a signal handler asks.

@@ -44,8 +44,8 @@ class _Gate:
 
     def before_fork(self) -> None:
         """Holds new calls back, and waits for those under way."""
-        self._forking_thread = threading.get_ident()
         self._changed.acquire()
+        self._forking_thread = threading.get_ident()
         self._is_forking = True
         self._changed.wait_for(lambda: not self._call_count, _SETTLE_S)
 
@@ -53,8 +53,8 @@ class _Gate:
         """Lets calls go on."""
         self._is_forking = False
         self._changed.notify_all()
-        self._changed.release()
         self._forking_thread = 0
+        self._changed.release()
 
     def after_in_child(self) -> None:
         """Begins anew: the threads that made calls are not here."""

@@ -139,10 +139,10 @@ class SessionLink:
         """Makes sure that the leases are known to live: what the daemon says of them is not older than ``ttl_s``.
 
         It is older where this process was stopped, or starved; then this asks, and waits a moment for the answer. It
-        waits for no daemon that is not there: that takes nothing away either.
+        waits for no daemon that is not there: that takes nothing away.
         """
         now = time.monotonic()
-        if now - self._confirmed_at < ttl_s:
+        if now - self._confirmed_at < ttl_s or self.wire.is_entered:  # nobody could read the answer, beneath a handler
             return
         with self._changed:
             self._renew_at = now
@@ -324,11 +324,11 @@ class SessionLink:
                 self._owner._on_session_lost("the daemon was restarted and does not know it")
             is_whole = self._return_windows(connection, opened.daemon_epoch)
             with self._changed:
-                self.wire.close()
-                self.wire = Wire(connection, self._wake)
+                broken, self.wire = self.wire, Wire(connection, self._wake)
                 self.session_id, self.secret = opened.session_id, opened.session_secret
                 self._is_connected = True
                 self._changed.notify_all()
+            broken.close()  # without the lock: a signal handler may be long in the middle of its last use
             if not is_whole:  # broken again, or no descriptor is left for copies: the next connection begins anew
                 self.wire.hang_up()
             self._renew_at = time.monotonic()
@@ -386,7 +386,7 @@ class SessionLink:
         return answer.session_opened
 
     def _wake(self) -> None:
-        with suppress(OSError):  # it is closed
+        with suppress(OSError, ValueError):  # it is closed
             os.eventfd_write(self._wake_fd, 1)
 
 

@@ -186,8 +186,7 @@ class Wire:
         """
         if self.send_now(data):
             return
-        writable = poll()
-        writable.register(self._socket, POLLOUT)
+        writable = _poll_of(self._socket, POLLOUT)
         while not self.send_now(b""):
             if self.is_broken or time.monotonic() >= give_up_at:
                 raise NotThere("the daemon does not read")
@@ -344,8 +343,9 @@ class Wire:
         return self._socket.detach()
 
 
-def _poll_of(connection: socket.socket) -> poll:
-    """Waits until something can be read."""
-    readable = poll()
-    readable.register(connection, POLLIN)
-    return readable
+def _poll_of(connection: socket.socket, event: int = POLLIN) -> poll:
+    """Waits until something can be read, or sent; of a connection that was closed meanwhile its time alone."""
+    waiting = poll()
+    with suppress(ValueError):
+        waiting.register(connection, event)
+    return waiting

@@ -29,9 +29,9 @@ class Fence(Enum):
 class Backend(Protocol):
     """One kind of card, for all cards of that kind on this host."""
 
-    on_in_use: Callable[[LeaseId], None]
+    on_in_use: Callable[[LeaseId, float], None]
     """Called, from any thread and more than once, for a lease for which a fence answered OUT_OF_REACH, where it is seen
-    in use though its holder has had a moment to let go."""
+    in use though its holder has had a moment to let go; with the time of that look, as ``time.monotonic`` has it."""
 
     @property
     def cards(self) -> tuple[CardSpec, ...]:

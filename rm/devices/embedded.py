@@ -69,7 +69,7 @@ class EmbeddedBackend:
         self._windows: dict[LeaseId, _Windows] = {}
         self._fencer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="fence")
         self._sweeper = ThreadPoolExecutor(max_workers=1, thread_name_prefix="sweep")
-        self.on_in_use: Callable[[LeaseId], None] = lambda lease_id: None
+        self.on_in_use: Callable[[LeaseId, float], None] = lambda lease_id, seen_s: None
         self._inheritors = Inheritors(self._seen_in_use)
 
     # Windows.
@@ -175,8 +175,8 @@ class EmbeddedBackend:
                 os.close(window.fd)
         self._windows.clear()
 
-    def _seen_in_use(self, lease_id: LeaseId) -> None:
-        self.on_in_use(lease_id)
+    def _seen_in_use(self, lease_id: LeaseId, seen_s: float) -> None:
+        self.on_in_use(lease_id, seen_s)
 
     def _take_back(self, windows: list[Window], then: Callable[[], None] | None = None) -> bool:
         """Truncates windows; answers whether that goes on in a thread, which calls ``then`` at its end."""

@@ -8,6 +8,7 @@ A process that the daemon may not look into is taken to have the window where it
 at stake is memory of the host, never another holder's data: every holder has a file of its own.
 """
 
+import math
 import os
 import threading
 import time
@@ -25,25 +26,25 @@ _PERIOD_S = 0.25
 _File = tuple[int, int]  # device and inode
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class _Watched:
-    """Windows of one lease, since when they are to be let go of, and whom to tell when nobody has them."""
+    """Windows of one lease, whom to tell when nobody has them, and when they were first seen to be in use."""
 
     lease_id: LeaseId
-    since_s: float
     holder_pid: int
     marks: tuple[WindowMark, ...]
     on_quiet: Callable[[], None]
+    seen_s: float = math.inf
 
 
 class Inheritors:
     """Watches windows until nobody has them.
 
-    ``on_in_use`` is called, from a thread of its own, after every look that began GRACE_S after a lease was first
-    watched and still sees a process that has a window of it.
+    ``on_in_use`` is called, from a thread of its own, after every look that began GRACE_S after the first that saw a
+    process with a window of a lease, and still sees one; with the time of that, as ``time.monotonic`` has it.
     """
 
-    def __init__(self, on_in_use: Callable[[LeaseId], None] = lambda lease_id: None) -> None:
+    def __init__(self, on_in_use: Callable[[LeaseId, float], None] = lambda lease_id, seen_s: None) -> None:
         self._on_in_use = on_in_use
         self._changed = threading.Condition()
         self._watched: list[_Watched] = []
@@ -55,7 +56,7 @@ class Inheritors:
     ) -> None:
         """Calls ``on_quiet`` from a thread of its own once no process has any of ``marks``, windows of a lease."""
         with self._changed:
-            self._watched.append(_Watched(lease_id, time.monotonic(), holder_pid, marks, on_quiet))
+            self._watched.append(_Watched(lease_id, holder_pid, marks, on_quiet))
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="inheritors", daemon=True)
                 self._thread.start()
@@ -77,14 +78,15 @@ class Inheritors:
                     return
                 watched = list(self._watched)
             quiet: set[_Watched] = set()
-            overdue: list[LeaseId] = []
             with suppress(OSError):  # this host has no descriptor left, say: it is looked again
                 begun_s = time.monotonic()
                 files, hidden = _files_in_use()
                 quiet = {one for one in watched if not _has_any(one.holder_pid, one.marks, files, hidden)}
-                overdue = [one.lease_id for one in watched if one not in quiet and begun_s - one.since_s >= GRACE_S]
-            for lease_id in overdue:
-                self._on_in_use(lease_id)
+                for one in watched:
+                    if one not in quiet:
+                        one.seen_s = min(one.seen_s, begun_s)
+                        if begun_s - one.seen_s >= GRACE_S:
+                            self._on_in_use(one.lease_id, time.monotonic())
             with self._changed:
                 self._watched = [one for one in self._watched if one not in quiet]
                 if not quiet:

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import time
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -28,6 +29,7 @@ GRPC_SOCKET = "rm.sock"
 SESSION_SOCKET = "session.sock"
 UNIX_PATH_BYTES_MAX = 107  # sun_path of the kernel, less the closing zero
 STOP_GRACE_S = 2.0
+FRESH_S = 1.0  # how old may be what was seen of a holder that is killed for it
 _log = structlog.get_logger(__name__)
 
 # The defaults drop bursts of over 1,000 calls, notice a peer that hangs after 60 s whatever the keepalive says, cut off
@@ -134,11 +136,13 @@ class Server:
     def _on_out_of_reach(self, lease: Lease) -> None:
         _log.warning("a lease cannot be fenced", lease=lease.id, pid=lease.holder.pid, kills=self._kills_to_fence)
 
-    def _on_in_use(self, lease_id: LeaseId) -> None:
-        self._loop.call_soon_threadsafe(self._kill_holder, lease_id)
+    def _on_in_use(self, lease_id: LeaseId, seen_s: float) -> None:
+        self._loop.call_soon_threadsafe(self._kill_holder, lease_id, seen_s)
 
-    def _kill_holder(self, lease_id: LeaseId) -> None:
+    def _kill_holder(self, lease_id: LeaseId, seen_s: float) -> None:
         """Kills the holder of windows that cannot be fenced and were just seen to be in use."""
+        if time.monotonic() - seen_s > FRESH_S:  # the daemon stood still since: the next look will tell
+            return
         lease = self._engine.ledger.quarantine.get(lease_id)
         session = self._sessions.get(lease.session) if lease is not None else None
         if session is not None:

@@ -1,6 +1,7 @@
 """Calls that come in the middle of another call of their thread, as out of a signal handler; and of a restart."""
 
 import os
+import time
 from contextlib import suppress
 
 import pytest
@@ -9,6 +10,7 @@ import leasehold
 from leasehold.forks import calls_under_way
 from leasehold.retries import NotThere
 from leasehold.session import SessionLink
+from leasehold.wire import Answer
 from support.daemon import is_all_free, python
 from support.waiting import until
 
@@ -87,6 +89,16 @@ def test_a_handler_may_close_the_client(daemon, interrupt, client):
         client.status()
 
 
+def test_who_is_still_in_the_middle_of_a_call_when_the_client_is_closed_is_told_so(daemon):
+    client = daemon.connect()
+    link = client._session()
+    client.close()
+    link.renew_within(0.0)  # its thread is gone, and nobody is there to be woken
+    assert link.wire.send_now(b"x")  # as if: who waits for the answer is told
+    with pytest.raises(NotThere):
+        link.wire._await(Answer(), time.monotonic() + 20)
+
+
 def test_a_handler_cannot_change_a_lease_in_the_middle_of_another_change_of_it(client):
     with client.acquire(streams=2) as lease:
         ids = lease.units("streams")
@@ -109,6 +121,22 @@ def test_a_handler_during_the_first_call_opens_no_second_session(daemon, monkeyp
         lease = client.acquire(streams=1)
         assert client.leases()[0].id == lease.id
         lease.release()
+
+
+def test_a_handler_that_closes_during_the_first_call_leaves_no_session(daemon, client, monkeypatch):
+    closed, connect = leasehold.Client(daemon.run_directory), SessionLink._connect
+
+    def interrupted(link, known):
+        closed.close()
+        return connect(link, known)
+
+    before = client.status().session_count
+    with monkeypatch.context() as patched:
+        patched.setattr(SessionLink, "_connect", interrupted)
+        with pytest.raises(leasehold.Closed):
+            closed.acquire(streams=1)
+    until(lambda: client.status().session_count == before)
+    assert client.leases() == []
 
 
 def test_a_handler_during_a_fork_may_not_call_through_grpc():

@@ -69,6 +69,7 @@ class ScriptedServer:
 
     def _answer(self, connection):
         with contextlib.suppress(OSError, struct.error, queue.Empty):
+            connection.settimeout(DEADLINE_S)
             (length,) = struct.unpack(">I", connection.recv(4))
             self.asked.put(pb.ClientFrame.FromString(connection.recv(length)).WhichOneof("body"))
             answer = self.script.get(timeout=DEADLINE_S)
@@ -84,7 +85,7 @@ class ScriptedServer:
     def close(self):
         self._listener.shutdown(socket.SHUT_RDWR)  # or the thread might accept for whoever gets its descriptor next
         self.script.put(None)
-        self._thread.join()
+        self._thread.join(3 * DEADLINE_S)
         self._listener.close()
         for connection in self._accepted:
             connection.close()
@@ -388,9 +389,8 @@ def test_a_goodbye_that_is_answered_is_the_last_word(server, link_to, monkeypatc
     link = link_to(server)
     connection = server.connections.get(timeout=DEADLINE_S)
     goodbye = in_thread(link.close)
-    frame = pb.ClientFrame()
-    while frame.WhichOneof("body") != "close_session":
-        frame, _ = next_frame(connection)
+    while (frame := next_frame(connection)[0]).WhichOneof("body") != "close_session":
+        pass
     answer = pb.ServerFrame(correlation_id=frame.correlation_id, session_closed=pb.SessionClosed())
     connection.sendall(frame_bytes(answer))
     connection.close()

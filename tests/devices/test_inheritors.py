@@ -110,7 +110,7 @@ def test_what_nobody_has_is_told_at_once_and_others_go_on_being_watched(watcher,
 def test_what_is_still_in_use_after_a_moment_is_told_until_it_is_not(monkeypatch, window) -> None:
     told = queue.SimpleQueue()
     monkeypatch.setattr(inheritors, "GRACE_S", 0.0)
-    watcher = Inheritors(told.put)
+    watcher = Inheritors(lambda lease_id, seen_s: told.put(lease_id))
     with Keeper("opens", window.fd) as keeper:
         watcher.watch("L1", keeper.pid, (window.mark,), lambda: told.put("quiet"))
         assert [told.get(timeout=DEADLINE_S) for _ in range(2)] == ["L1"] * 2
@@ -123,7 +123,7 @@ def test_what_is_still_in_use_after_a_moment_is_told_until_it_is_not(monkeypatch
 def test_nobody_is_told_of_who_lets_go_in_the_first_moment(monkeypatch, window) -> None:
     told = queue.SimpleQueue()
     monkeypatch.setattr(inheritors, "GRACE_S", 3_600.0)
-    watcher = Inheritors(told.put)
+    watcher = Inheritors(lambda lease_id, seen_s: told.put(lease_id))
     with Keeper("opens", window.fd) as keeper:
         watcher.watch("L1", keeper.pid, (window.mark,), lambda: told.put("quiet"))
         with pytest.raises(queue.Empty):

@@ -3,6 +3,7 @@
 import random
 import threading
 import time
+from unittest.mock import Mock
 
 import pytest
 
@@ -186,3 +187,16 @@ def test_a_first_use_that_fails_is_gone_on_with_at_the_next(cards, monkeypatch) 
     monkeypatch.setattr(cards, "cards", known)
     assert [device.id for device in own.devices()] == [0, 1]
     assert len(made) == 1
+
+
+def test_the_end_of_a_runtime_whose_first_use_failed_ends_its_session(cards, monkeypatch) -> None:
+    ended = []
+    monkeypatch.setattr(leasehold, "connect", lambda: cards)
+    monkeypatch.setattr(cards, "close", lambda: ended.append("closed"))
+    for fault, kind in ((ZeroDivisionError(), ZeroDivisionError), (leasehold.DaemonUnavailable("away"), Fault)):
+        own = runtime.Runtime()
+        monkeypatch.setattr(cards, "cards", Mock(side_effect=fault))
+        with pytest.raises(kind):
+            own.devices()
+        own.close()
+    assert ended == ["closed"] * 2

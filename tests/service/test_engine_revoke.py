@@ -4,6 +4,7 @@ import asyncio
 import os
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -178,11 +179,15 @@ async def test_such_a_holder_is_killed_where_the_daemon_was_told_to(tmp_path, ki
         parts.engine.tick()
         await settle()
         assert child.poll() is None, "nobody has seen yet that it has a window"
-        parts.backend.on_in_use(lease.id)
+        parts.backend.on_in_use(lease.id, time.monotonic() - 3_600)
+        await settle()
+        assert child.poll() is None, "that was long ago: it may have let go since"
         if kills:
             while session.id in parts.ledger.sessions:  # until its pidfd tells that it is dead
+                parts.backend.on_in_use(lease.id, time.monotonic())
                 await asyncio.sleep(0.001)
         else:
+            parts.backend.on_in_use(lease.id, time.monotonic())
             await settle()
             assert child.poll() is None
             assert session.id in parts.ledger.sessions

@@ -100,7 +100,7 @@ class SimBackend:
         self.missing: dict[LeaseId, set[int]] = {}
         self._random = random
         self._out_of_reach: set[LeaseId] = set()
-        self.on_in_use: Callable[[LeaseId], None] = lambda lease_id: None
+        self.on_in_use: Callable[[LeaseId, float], None] = lambda lease_id, seen_s: None
         self._on_fence = on_fence
         self._here: dict[LeaseId, set[int]] = {}
 

@@ -61,7 +61,7 @@ class FakeBackend:
         self.adopted: list[LeaseId] = []
         self.fenced: list[tuple[LeaseId, bool]] = []
         self.on_quiet: dict[LeaseId, Callable[[], None]] = {}
-        self.on_in_use: Callable[[LeaseId], None] = lambda lease_id: None
+        self.on_in_use: Callable[[LeaseId, float], None] = lambda lease_id, seen_s: None
         self.is_closed = False
 
     def prepare(

@@ -40,6 +40,7 @@ class Runtime:
         self._given_client = client
         self._client: CardClient | None = None
         self._connected: CardClient | None = None
+        self._connected_pid = 0
         self._pid = 0
         self._connecting = threading.RLock()
         self._devices: dict[int, Device] = {}
@@ -66,9 +67,11 @@ class Runtime:
                 try:
                     if self._connected is None:
                         self._connected = self._given_client or cast(CardClient, leasehold.connect())
+                        self._connected_pid = os.getpid()
                     client = self._connected  # kept where what follows fails: the next try goes on with it
                     inherited, cards = _inherited_lease(client), client.cards()
                 except DaemonUnavailable as fault:
+                    self._disconnect()
                     raise Fault(Code.OPEN, str(fault)) from fault
                 devices = [Device(self, index, card) for index, card in enumerate(cards)]
                 if inherited is not None:  # a program that takes the first takes what it has a lease of
@@ -91,6 +94,7 @@ class Runtime:
     def close(self) -> None:
         """Resets every device, whatever its count, and ends the session. It begins anew at the next use."""
         if self._client is None or self._pid != os.getpid():
+            self._disconnect()
             return
         is_own_session = self._given_client is None
         for device in list(self._devices.values()):
@@ -98,11 +102,16 @@ class Runtime:
                 activation = self._detach(device)
             self._finish(activation, releases=not is_own_session)
         with self._connecting:
-            client, self._client, self._connected = self._client, None, None
+            self._client = None
             self._inherited, self._pid = None, 0
-        if client is not None and is_own_session:
+        self._disconnect()
+
+    def _disconnect(self) -> None:
+        """Ends the session, where it is the runtime's own and this process's."""
+        connected, self._connected = self._connected, None
+        if connected is not None and self._given_client is None and self._connected_pid == os.getpid():
             with suppress(LeaseholdError):  # a daemon that is gone hears no goodbye
-                client.close()
+                connected.close()
 
     # Devices.
 

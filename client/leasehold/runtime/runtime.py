@@ -102,8 +102,7 @@ class Runtime:
                 activation = self._detach(device)
             self._finish(activation, releases=not is_own_session)
         with self._connecting:
-            self._client = None
-            self._inherited, self._pid = None, 0
+            self._client, self._inherited, self._pid = None, None, 0
         self._disconnect()
 
     def _disconnect(self) -> None:

@@ -19,8 +19,7 @@ class _Gate:
     def __init__(self) -> None:
         self._changed = threading.Condition()
         self._call_count = 0
-        self._is_forking = False
-        self._forking_thread = 0
+        self._forking_thread = 0  # its id
         self._is_unusable = False
 
     def __enter__(self) -> None:
@@ -32,7 +31,7 @@ class _Gate:
                     "this process was forked while its parent was in the middle of a call, and gRPC does not survive "
                     "that; fork at another time, or start processes by 'spawn'"
                 )
-            self._changed.wait_for(lambda: not self._is_forking)
+            self._changed.wait_for(lambda: not self._forking_thread)
             self._call_count += 1
 
     def __exit__(
@@ -46,14 +45,12 @@ class _Gate:
         """Holds new calls back, and waits for those under way."""
         self._changed.acquire()
         self._forking_thread = threading.get_ident()
-        self._is_forking = True
         self._changed.wait_for(lambda: not self._call_count, _SETTLE_S)
 
     def after_in_parent(self) -> None:
         """Lets calls go on."""
-        self._is_forking = False
-        self._changed.notify_all()
         self._forking_thread = 0
+        self._changed.notify_all()
         self._changed.release()
 
     def after_in_child(self) -> None:
@@ -61,7 +58,6 @@ class _Gate:
         self._changed = threading.Condition()
         self._is_unusable = self._is_unusable or self._call_count > 0
         self._call_count = 0
-        self._is_forking = False
         self._forking_thread = 0
 
 

@@ -31,7 +31,7 @@ from leasehold.quantity import parse_size
 from leasehold.reservations import ReservationCalls
 from rm.core.card import Card as LedgerCard
 from rm.core.claims import Asker, Wish
-from rm.core.errors import InvalidRequest, NotNow, Refusal
+from rm.core.errors import NotNow, Refusal
 from rm.core.events import Event, Extended, Granted, LeaseEnded, Request, UnitsReturned
 from rm.core.ledger import Ledger
 from rm.core.report import differences
@@ -252,16 +252,12 @@ class FakeClient(ReservationCalls):
                 case pb.ListCardsRequest():
                     return pb.ListCardsResponse(cards=[_card_to(card) for card in self._ledger.cards.values()])
                 case pb.GetBitmapRequest():
-                    card = self._card(request.card)
-                    pool = card.pools.get(PoolName(request.pool))
-                    if pool is None:
-                        text = f"card {card.id} has no pool {request.pool!r}; it has {', '.join(card.pools)}"
-                        raise InvalidRequest(text, pool=request.pool)
+                    card = self._ledger.card_named(request.card)
+                    pool = self._ledger.pool_of(card, PoolName(request.pool))
                     bitmap = convert.bitmap_to(card, pool, convert.pool_to(pool, waiter_count=0, used_bytes=0))
                     return pb.GetBitmapResponse(bitmap=bitmap, revision=self._ledger.revision)
                 case pb.ListReservationsRequest():
-                    kept = sorted(self._ledger.reservations.values(), key=lambda one: one.spec.name)
-                    wanted = [one for one in kept if request.key in {"", one.spec.name, one.spec.content_hash}]
+                    wanted = self._ledger.reservations_of(request.key)
                     return pb.ListReservationsResponse(
                         reservations=[self._reservation_to(one, with_units=request.with_units) for one in wanted]
                     )
@@ -279,7 +275,7 @@ class FakeClient(ReservationCalls):
                 case pb.UnreserveRequest():
                     return self._apply(self._ledger.decide_unreserve(request.name, self._asker))
                 case pb.GateSitesRequest():
-                    card = self._card(request.card)
+                    card = self._ledger.card_named(request.card)
                     return self._apply(self._ledger.decide_gate(card.id, [SiteName(site) for site in request.sites]))
         raise AssertionError(f"nobody asks {method} of a card of its own")
 
@@ -307,9 +303,6 @@ class FakeClient(ReservationCalls):
 
     def _reservation_to(self, kept: Reservation, *, with_units: bool) -> types_pb2.Reservation:
         return convert.reservation_to(kept, self._ledger.cards[kept.spec.card], with_units=with_units)
-
-    def _card(self, card_id: str) -> LedgerCard:
-        return self._ledger.card_of(CardId(card_id)) if card_id else next(iter(self._ledger.cards.values()))
 
     def _message(self, lease_id: LeaseId) -> types_pb2.Lease:
         lease = self._ledger.leases[lease_id]

@@ -8,6 +8,8 @@ from rm.core.card import Card
 from rm.core.claims import Wish
 from rm.core.errors import InvalidRequest, LeaseNotFound, NotOwner
 from rm.core.lease import Lease
+from rm.core.pool import Pool
+from rm.core.reservation import Reservation
 from rm.core.types import CardId, LeaseId, PoolName, SessionId, UnitRange, UnitSet
 
 
@@ -25,6 +27,32 @@ class Lookup(Books):
             there = ", ".join(self.cards)
             raise InvalidRequest(f"there is no card {card_id!r}; there are {there}", card=card_id, cards=there)
         return card
+
+    def card_named(self, card_id: str) -> Card:
+        """A card by its id; the first where none is named.
+
+        Raises:
+            InvalidRequest: there is none of this id.
+        """
+        return self.card_of(CardId(card_id)) if card_id else next(iter(self.cards.values()))
+
+    def pool_of(self, card: Card, name: PoolName) -> Pool:
+        """A pool of a card.
+
+        Raises:
+            InvalidRequest: the card has none of this name.
+        """
+        pool = card.pools.get(name)
+        if pool is None:
+            there = ", ".join(card.pools)
+            raise InvalidRequest(f"card {card.id} has no pool {name!r}; it has {there}", pool=name)
+        return pool
+
+    def reservations_of(self, key: str) -> list[Reservation]:
+        """The reservations of a name or content hash, or all where it is empty, in the order of their names."""
+        return [
+            one for name, one in sorted(self.reservations.items()) if not key or key in {name, one.spec.content_hash}
+        ]
 
     def cards_for(self, wish: Wish) -> tuple[CardId, ...]:
         """The cards that ``wish`` may use.

@@ -131,7 +131,7 @@ class Methods:
         return pb.UnreserveResponse(revision=self._revision)
 
     async def _gate_sites(self, request: pb.GateSitesRequest, asker: Asker) -> pb.GateSitesResponse:
-        card, sites = self._views.card_named(request.card), [SiteName(site) for site in request.sites]
+        card, sites = self.engine.ledger.card_named(request.card), [SiteName(site) for site in request.sites]
         await self.engine.reservations.gate(card.id, sites, asker)
         return pb.GateSitesResponse(revision=self._revision)
 

@@ -102,7 +102,7 @@ class Reads:
         return pb.ListCardsResponse(cards=cards)
 
     def _get_bitmap(self, request: pb.GetBitmapRequest, _: Asker) -> pb.GetBitmapResponse:
-        card = self._views.card_named(request.card)
+        card = self._engine.ledger.card_named(request.card)
         return pb.GetBitmapResponse(bitmap=self._views.bitmap(card, PoolName(request.pool)))
 
     def _list_reservations(self, request: pb.ListReservationsRequest, _: Asker) -> pb.ListReservationsResponse:

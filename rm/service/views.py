@@ -7,7 +7,7 @@ from rm.core import limits
 from rm.core.card import Card
 from rm.core.errors import InvalidRequest
 from rm.core.lease import Lease
-from rm.core.types import CardId, PoolName, SessionId
+from rm.core.types import PoolName, SessionId
 from rm.service import convert
 from rm.service.engine import Engine
 from rm.service.sessions import command_of
@@ -47,10 +47,7 @@ class Views:
         Raises:
             InvalidRequest: the card has no such pool.
         """
-        pool = card.pools.get(name)
-        if pool is None:
-            there = ", ".join(card.pools)
-            raise InvalidRequest(f"card {card.id} has no pool {name!r}; it has {there}", pool=name)
+        pool = self._ledger.pool_of(card, name)
         status = convert.pool_to(pool, waiter_count=self._waiter_count(card, name), used_bytes=0)
         return convert.bitmap_to(card, pool, status)
 
@@ -64,17 +61,8 @@ class Views:
             raise InvalidRequest("units are told of one reservation: name it")
         return [
             convert.reservation_to(one, self._ledger.cards[one.spec.card], with_units=request.with_units)
-            for name, one in sorted(self._ledger.reservations.items())
-            if not request.key or request.key in {name, one.spec.content_hash}
+            for one in self._ledger.reservations_of(request.key)
         ]
-
-    def card_named(self, card_id: str) -> Card:
-        """A card by its id; the first where none is named.
-
-        Raises:
-            InvalidRequest: there is none of this id.
-        """
-        return self._ledger.card_of(CardId(card_id)) if card_id else next(iter(self._ledger.cards.values()))
 
     def warnings(self) -> list[str]:
         """What an operator should know, one sentence each."""

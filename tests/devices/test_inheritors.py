@@ -50,6 +50,15 @@ def watcher():
 
 
 @pytest.fixture
+def telling():
+    """A watcher, and what it tells of: leases that are still in use."""
+    told = queue.SimpleQueue()
+    made = Inheritors(lambda lease_id, seen_s: told.put(lease_id))
+    yield made, told
+    made.close()
+
+
+@pytest.fixture
 def window():
     """A window that this process alone has: what it has itself it does not count."""
     backend = make()
@@ -107,10 +116,9 @@ def test_what_nobody_has_is_told_at_once_and_others_go_on_being_watched(watcher,
     assert told.get(timeout=DEADLINE_S) == "kept"
 
 
-def test_what_is_still_in_use_after_a_moment_is_told_until_it_is_not(monkeypatch, window) -> None:
-    told = queue.SimpleQueue()
+def test_what_is_still_in_use_after_a_moment_is_told_until_it_is_not(telling, monkeypatch, window) -> None:
+    watcher, told = telling
     monkeypatch.setattr(inheritors, "GRACE_S", 0.0)
-    watcher = Inheritors(lambda lease_id, seen_s: told.put(lease_id))
     with Keeper("opens", window.fd) as keeper:
         watcher.watch("L1", keeper.pid, (window.mark,), lambda: told.put("quiet"))
         assert [told.get(timeout=DEADLINE_S) for _ in range(2)] == ["L1"] * 2
@@ -120,16 +128,14 @@ def test_what_is_still_in_use_after_a_moment_is_told_until_it_is_not(monkeypatch
     assert told.empty()
 
 
-def test_nobody_is_told_of_who_lets_go_in_the_first_moment(monkeypatch, window) -> None:
-    told = queue.SimpleQueue()
+def test_nobody_is_told_of_who_lets_go_in_the_first_moment(telling, monkeypatch, window) -> None:
+    watcher, told = telling
     monkeypatch.setattr(inheritors, "GRACE_S", 3_600.0)
-    watcher = Inheritors(lambda lease_id, seen_s: told.put(lease_id))
     with Keeper("opens", window.fd) as keeper:
         watcher.watch("L1", keeper.pid, (window.mark,), lambda: told.put("quiet"))
         with pytest.raises(queue.Empty):
             told.get(timeout=3 * inheritors._PERIOD_S)
     assert told.get(timeout=DEADLINE_S) == "quiet"
-    watcher.close()
 
 
 def test_a_lease_is_quiet_with_the_last_of_its_windows(watcher, window) -> None:

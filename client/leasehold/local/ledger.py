@@ -15,7 +15,7 @@ from rm.core.card import Allotment
 from rm.core.card import Card as CoreCard
 from rm.core.claims import Asker, Wish
 from rm.core.claims import Claim as CoreClaim
-from rm.core.errors import InvalidRequest, Refusal
+from rm.core.errors import Refusal
 from rm.core.events import Event, Extended, Granted, LeaseEnded, Request, UnitsReturned
 from rm.core.lease import Lease
 from rm.core.ledger import Ledger
@@ -233,10 +233,7 @@ class LocalLedger:
         """
         with self._changing():
             here = self._ledger.card_of(CardId(card or "0"))
-            found = here.pools.get(PoolName(pool))
-            if found is None:
-                there = ", ".join(here.pools)
-                raise InvalidRequest(f"card {here.id} has no pool {pool!r}; it has {there}", pool=pool)
+            found = self._ledger.pool_of(here, PoolName(pool))
             return convert.bitmap_to(here, found, convert.pool_to(found, waiter_count=0, used_bytes=0))
 
     def check(self) -> list[str]:

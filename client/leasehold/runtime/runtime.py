@@ -93,22 +93,22 @@ class Runtime:
 
     def close(self) -> None:
         """Resets every device, whatever its count, and ends the session. It begins anew at the next use."""
-        if self._client is None or self._pid != os.getpid():
-            self._disconnect()
+        if self._connected_pid != os.getpid():  # nothing has begun, or it is a parent's
             return
-        is_own_session = self._given_client is None
-        for device in list(self._devices.values()):
+        with self._connecting:  # a first use that is under way is over then
+            devices = [] if self._client is None else list(self._devices.values())
+        for device in devices:
             with device.changing:
                 activation = self._detach(device)
-            self._finish(activation, releases=not is_own_session)
+            self._finish(activation, releases=self._given_client is not None)
         with self._connecting:
             self._client, self._inherited, self._pid = None, None, 0
         self._disconnect()
 
     def _disconnect(self) -> None:
-        """Ends the session, where it is the runtime's own and this process's."""
+        """Ends the session, where it is the runtime's own."""
         connected, self._connected = self._connected, None
-        if connected is not None and self._given_client is None and self._connected_pid == os.getpid():
+        if connected is not None and self._given_client is None:
             with suppress(LeaseholdError):  # a daemon that is gone hears no goodbye
                 connected.close()
 
